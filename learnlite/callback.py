@@ -1,0 +1,414 @@
+"""The callback protocol: what a callback may do, and the table of who is called at which event.
+
+The events themselves, and what is promised of them, stand in `events.py`.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable as Function
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from learnlite.events import AROUNDS, BATCH_EVENTS, EVENTS, LOOP, CancelException, Order
+from learnlite.types import listify
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from learnlite.data import DataLoaders
+    from learnlite.learner import Learner
+
+T = TypeVar("T")
+
+
+class _OfLearner(Generic[T]):
+    """State of the loop that a callback reads and writes on itself, kept by the learner."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, cb: None, owner: type) -> "_OfLearner[T]": ...
+    @overload
+    def __get__(self, cb: "Callback", owner: type) -> T: ...
+    def __get__(self, cb: "Callback | None", owner: type) -> "_OfLearner[T] | T":
+        return self if cb is None else getattr(cb.learn, self.name)
+
+    def __set__(self, cb: "Callback", value: T) -> None:
+        setattr(cb.learn, self.name, value)
+
+
+class Callback:
+    """What happens at the events of the fit loop; override the methods of those you want.
+
+    The state of the loop can be read and written on `self` and is the learner's: `xb yb pred loss
+    model opt dls dl training epoch n_epoch iter n_iter train_iter pct_train`. Everything else is at
+    `self.learn`. An event that no callback overrides costs nothing.
+
+    >>> from learnlite.events import CancelFitException
+    >>> class StopAt(Callback):
+    ...     def __init__(self, loss: float):
+    ...         self.target = loss
+    ...
+    ...     def after_epoch(self):
+    ...         if self.learn.recorder.last("valid_loss") < self.target:
+    ...             raise CancelFitException("good enough")
+    """
+
+    learn: "Learner"
+    order: int = Order.NORMAL
+    """Where it stands among the others: a place of `Order` or any integer."""
+    persist: tuple[str, ...] = ()
+    """Names of the attributes that a checkpoint keeps: plain values and tensors."""
+    controls: Iterable[str] = ()
+    """What it drives alone (`"lr"`): two callbacks that drive one thing are refused."""
+    run_train: bool = True
+    """Whether the events of training batches reach it."""
+    run_valid: bool = True
+    """Whether the events of validation batches reach it."""
+
+    xb: "_OfLearner[Any]" = _OfLearner()
+    yb: "_OfLearner[tuple[Any, ...]]" = _OfLearner()
+    pred: "_OfLearner[Any]" = _OfLearner()
+    loss: "_OfLearner[Tensor]" = _OfLearner()
+    model: "_OfLearner[nn.Module]" = _OfLearner()
+    opt: "_OfLearner[Optimizer]" = _OfLearner()
+    dls: "_OfLearner[DataLoaders]" = _OfLearner()
+    dl: "_OfLearner[Any]" = _OfLearner()
+    training: "_OfLearner[bool]" = _OfLearner()
+    epoch: "_OfLearner[int]" = _OfLearner()
+    n_epoch: "_OfLearner[int]" = _OfLearner()
+    iter: "_OfLearner[int]" = _OfLearner()
+    n_iter: "_OfLearner[int]" = _OfLearner()
+    train_iter: "_OfLearner[int]" = _OfLearner()
+    pct_train: "_OfLearner[float]" = _OfLearner()
+
+    def before_fit(self) -> None:
+        """The fit begins: optimizer and progress are set; nothing has been read from the loaders."""
+
+    def before_epoch(self) -> None:
+        """An epoch begins."""
+
+    def before_train(self) -> None:
+        """The training pass begins: the model is in training mode, `training` is true."""
+
+    def before_batch(self) -> None:
+        """`xb` and `yb` are on the device, and may be replaced: the model gets what stands there."""
+
+    def after_pred(self) -> None:
+        """`pred` is set, and may be replaced: the loss gets what stands there."""
+
+    def after_loss(self) -> None:
+        """`loss` is set, and may be replaced: its gradient is what the model gets. Never scaled."""
+
+    def before_backward(self) -> None:
+        """The backward pass of `loss` comes next."""
+
+    def after_backward(self) -> None:
+        """The gradients of this batch are in; with accumulation, of the window so far."""
+
+    def before_step(self) -> None:
+        """The gradients are whole and unscaled, and may be changed; the optimizer's step is next."""
+
+    def after_step(self) -> None:
+        """The weights have changed."""
+
+    def after_batch(self) -> None:
+        """The batch is over. If it was cancelled, `loss` or `pred` may be None."""
+
+    def after_train(self) -> None:
+        """The training pass is over."""
+
+    def before_validate(self) -> None:
+        """The validation pass begins: the model is in evaluation mode, gradients are off."""
+
+    def after_validate(self) -> None:
+        """The validation pass is over."""
+
+    def after_epoch(self) -> None:
+        """The epoch is over: `learn.recorder` has its row (at `Order.RECORD`)."""
+
+    def after_fit(self) -> None:
+        """The fit is over; `learn.cancelled` tells whether and how it was cut short."""
+
+    def around_fit(self) -> AbstractContextManager[Any]:
+        """Entered before `before_fit`, left after `after_fit` and on every error."""
+        return ExitStack()
+
+    def around_train(self) -> AbstractContextManager[Any]:
+        """Entered before `before_train`, left after `after_train` and on every error or cancel."""
+        return ExitStack()
+
+    def around_validate(self) -> AbstractContextManager[Any]:
+        """Entered before `before_validate`, left after `after_validate` and on every error or cancel."""
+        return ExitStack()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            _check_member(cls, name, value)
+
+    @property
+    def name(self) -> str:
+        """The class's name in snake case, without a final `Callback`.
+
+        >>> class EarlyStoppingCallback(Callback): ...
+        >>> EarlyStoppingCallback().name
+        'early_stopping'
+        """
+        name = re.sub("Callback$", "", type(self).__name__) or "Callback"
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+    @property
+    def run(self) -> bool:
+        """Whether events reach this callback; set false, it is silent until the end of the fit."""
+        return vars(self).get("_run", True)
+
+    @run.setter
+    def run(self, value: bool) -> None:
+        self._run = bool(value)
+        learn = vars(self).get("learn")
+        if learn is not None:
+            learn.callbacks.rebuild()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this callback: the attributes named in `persist`."""
+        return {name: getattr(self, name) for name in self.persist}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        given = (p for p in inspect.signature(type(self).__init__).parameters if p in vars(self))
+        return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in given)})"
+
+
+def _check_member(cls: type, name: str, value: Any) -> None:
+    """Refuse what looks like an event and is none: it would never be called."""
+    if name in ("run_after", "run_before"):
+        raise TypeError(
+            f"`{cls.__name__}.{name}` has no effect; give it a place by `order`, "
+            "for example `order = Order.RECORD + 1` to stand after the recorder"
+        )
+    if not callable(value) or name.startswith("_"):
+        return
+    if name in EVENTS:
+        parameters = list(inspect.signature(value).parameters.values())
+        if sum(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) > 1:
+            raise TypeError(f"`{cls.__name__}.{name}` takes arguments, but an event has none; use `self.learn`")
+    elif name in AROUNDS:
+        if inspect.isgeneratorfunction(value):
+            raise TypeError(f"`{cls.__name__}.{name}` is a generator; decorate it with `@contextmanager`")
+    elif name.startswith("after_cancel_"):
+        raise TypeError(
+            f"`{cls.__name__}.{name}` is not an event; write `after_{name[13:]}` and look at `self.learn.cancelled`"
+        )
+    elif re.match("(before|after|around)_", name) or difflib.get_close_matches(name, EVENTS, 1, 0.85):
+        raise TypeError(f"`{cls.__name__}.{name}` is not an event{did_you_mean(name, EVENTS + AROUNDS)}")
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them.
+
+    >>> did_you_mean("after_los", EVENTS)
+    '; did you mean `after_loss`?'
+    """
+    words = list(words)
+    close = difflib.get_close_matches(word, words, 1, 0.6)
+    return f"; did you mean `{close[0]}`?" if close else "; there are " + ", ".join(f"`{w}`" for w in words)
+
+
+def on(*, order: int = Order.NORMAL, **events: Function[..., Any]) -> Callback:
+    """A callback made of functions, each given the learner at its event.
+
+    >>> on(after_epoch=lambda learn: print(learn.epoch))
+    on(after_epoch)
+    """
+    for name in events:
+        if name not in EVENTS:
+            raise TypeError(f"`{name}` is not an event{did_you_mean(name, EVENTS)}")
+
+    def method(function: Function[..., Any]) -> Function[[Callback], None]:
+        return lambda self: function(self.learn)
+
+    members: dict[str, Any] = {name: method(function) for name, function in events.items()}
+    members |= {"order": order, "__repr__": lambda self: f"on({', '.join(events)})"}
+    return type("on", (Callback,), members)()
+
+
+class Callbacks:
+    """The callbacks of a learner, in order, and the table of who is called at which event."""
+
+    def __init__(self, learn: "Learner", cbs: Any = None) -> None:
+        self._learn = learn
+        self._cbs: list[Callback] = []
+        self.add(cbs)
+
+    def __iter__(self) -> Iterator[Callback]:
+        return iter(self._cbs)
+
+    def __len__(self) -> int:
+        return len(self._cbs)
+
+    def __repr__(self) -> str:
+        return repr(self._cbs)
+
+    def add(self, cbs: Any) -> list[Callback]:
+        """Add callbacks, given as instance, class or list of them; gives those added."""
+        added = [self._instance(cb) for cb in listify(cbs)]
+        for i, cb in enumerate(added):
+            if any(cb is other for other in (*self._cbs, *added[:i])):
+                raise ValueError(f"`{cb!r}` is given twice; each callback can be there once")
+        for cb in added:
+            cb.learn = self._learn
+        self._cbs = sorted([*self._cbs, *added], key=lambda cb: cb.order)  # stable: ties keep their order
+        self.rebuild()
+        return added
+
+    def remove(self, cbs: Any) -> list[Callback]:
+        """Take callbacks away, given as instance, class or list of them; gives those removed."""
+        removed: list[Callback] = []
+        for given in listify(cbs):
+            matches = [cb for cb in self._cbs if cb is given or (isinstance(given, type) and isinstance(cb, given))]
+            if not matches:
+                there = ", ".join(f"`{cb!r}`" for cb in self._cbs)
+                raise ValueError(f"`{given!r}` is not among the callbacks: {there}")
+            removed += [cb for cb in matches if cb not in removed]
+        self._cbs = [cb for cb in self._cbs if not any(cb is gone for gone in removed)]
+        self.rebuild()
+        return removed
+
+    @contextmanager
+    def added(self, cbs: Any) -> Iterator[list[Callback]]:
+        """With these callbacks, for a while."""
+        added = self.add(cbs)
+        try:
+            yield added
+        finally:
+            self._cbs = [cb for cb in self._cbs if not any(cb is gone for gone in added)]
+            self.rebuild()
+
+    @contextmanager
+    def removed(self, cbs: Any) -> Iterator[list[Callback]]:
+        """Without these callbacks, for a while; then they stand where they stood."""
+        before = list(self._cbs)
+        removed = self.remove(cbs)
+        try:
+            yield removed
+        finally:
+            now = [cb for cb in before if cb in removed or cb in self._cbs]
+            now += [cb for cb in self._cbs if cb not in before]
+            self._cbs = sorted(now, key=lambda cb: cb.order)
+            self.rebuild()
+
+    def find(self, kind: type[T]) -> T | None:
+        """The first callback of this type, or None.
+
+        This is how one callback reaches another; there is no reaching by name.
+        """
+        return next((cb for cb in self._cbs if isinstance(cb, kind)), None)
+
+    def around(self, span: str) -> ExitStack:
+        """What the callbacks want around `span`, entered in order."""
+        name = f"around_{span}"
+        with ExitStack() as stack:
+            for cb in self._cbs:
+                if cb.run and _overrides(cb, name):
+                    with _names_callback(cb, name):
+                        stack.enter_context(getattr(cb, name)())
+            return stack.pop_all()
+        raise RuntimeError(f"an `{name}` swallowed the error of another")
+
+    def rebuild(self) -> None:
+        """Make the table anew: who is called at each event, in training and in validation."""
+        self.listeners: dict[bool, dict[str, tuple[Function[[], None], ...]]] = {}
+        for training in (True, False):
+            self.listeners[training] = {
+                event: tuple(
+                    getattr(cb, event)
+                    for cb in self._cbs
+                    if cb.run
+                    and _overrides(cb, event)
+                    and (event not in BATCH_EVENTS or (cb.run_train if training else cb.run_valid))
+                )
+                for event in EVENTS
+            }
+
+    def wake(self) -> None:
+        """Let every callback run again: a `run = False` lasts until the end of the fit."""
+        for cb in self._cbs:
+            vars(cb).pop("_run", None)
+        self.rebuild()
+
+    def check(self) -> None:
+        """Refuse two callbacks that drive one thing: the later would undo the earlier."""
+        drivers: dict[str, Callback] = {}
+        for cb in self._cbs:
+            for thing in cb.controls:
+                other = drivers.setdefault(thing, cb)
+                if other is not cb:
+                    raise ValueError(
+                        f"`{other!r}` and `{cb!r}` both drive `{thing}`; keep one of them, "
+                        "or take the other out for this fit with `learn.removed_cbs(…)`"
+                    )
+
+    def describe(self) -> str:
+        """The loop, with the callbacks that listen at each event.
+
+        >>> print(Callbacks(None, [on(after_loss=print)]).describe())
+        fit
+          epoch
+            train
+              batch
+                after_loss: on(after_loss)
+            validate
+              batch
+                after_loss: on(after_loss)
+        """
+        lines: list[str] = []
+        for depth, name, training in LOOP:
+            indent = "  " * depth
+            if name in EVENTS:
+                heard = [repr(call.__self__) for call in self.listeners[training][name]]  # type: ignore[attr-defined]
+            elif name in AROUNDS:
+                heard = [repr(cb) for cb in self._cbs if cb.run and _overrides(cb, name)]
+            else:
+                lines.append(indent + name)
+                continue
+            if heard:
+                lines.append(f"{indent}{name}: {', '.join(heard)}")
+        return "\n".join(lines)
+
+    def _instance(self, cb: Any) -> Callback:
+        made = cb() if isinstance(cb, type) and issubclass(cb, Callback) else cb
+        if not isinstance(made, Callback):
+            raise TypeError(
+                f"a callback is an instance or a class of `Callback`, got {cb!r}; "
+                "to make one of functions use `on(after_epoch=…)`"
+            )
+        return made
+
+
+def _overrides(cb: Callback, name: str) -> bool:
+    return getattr(type(cb), name) is not getattr(Callback, name) or name in vars(cb)
+
+
+@contextmanager
+def _names_callback(cb: Callback, event: str) -> Iterator[None]:
+    try:
+        yield
+    except CancelException:
+        raise
+    except Exception as error:
+        add_note(error, cb, event)
+        raise
+
+
+def add_note(error: BaseException, cb: object, event: str) -> None:
+    """Say on `error` which callback it came from, and at which event."""
+    error.add_note(f"raised by the callback `{cb!r}` in `{event}`")

@@ -1,0 +1,113 @@
+"""What can be told to be wrong before training time is spent on it."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learnlite.callback import Callback
+from learnlite.checks import check_targets, label_error
+from learnlite.events import Order
+from learnlite.tally import update_metrics
+
+
+class Checks(Callback):
+    """Looks at the model, the optimizer and the first batch of a fit, and says what does not fit.
+
+    After the first training batch it is silent and costs nothing; a label that is out of range on a
+    later batch is still named (on the CPU from the error itself, on a device before it gets there).
+    """
+
+    order = Order.SETUP
+
+    @contextmanager
+    def around_fit(self) -> Iterator[None]:
+        learn = self.learn
+        if not any(p.requires_grad for p in learn.model.parameters()):
+            raise ValueError(
+                "no parameter of the model is to be trained: all are frozen (or it has none); "
+                "call `learn.unfreeze()` or `learn.freeze_to(-1)`"
+            )
+        try:
+            yield
+        except IndexError as error:
+            named = label_error(error, learn.pred, learn.yb[0], learn.dls.vocab) if len(learn.yb) == 1 else None
+            if named is None:
+                raise
+            raise named from error
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        if not learn.training:
+            return
+        if not learn.yb and not _takes(learn.loss_func, 1):
+            raise ValueError(
+                f"the batches have no targets, but the loss {learn.loss_func!r} compares with them; name the key that "
+                "holds them by `DataLoaders(…, label=…)`, or say by `n_inp` how many elements are inputs"
+            )
+        parameter = next(learn.model.parameters(), None)
+        for tensor in _tensors((learn.xb, learn.yb)):
+            if parameter is not None and tensor.device != parameter.device and not _spread(learn.model):
+                raise ValueError(
+                    f"the batch is on {tensor.device} but the model is on {parameter.device}; the learner puts both "
+                    f"on `dls.device`, so leave the model there, or choose another by `dls.to({str(parameter.device)!r})`"
+                )
+
+    def after_pred(self) -> None:
+        learn = self.learn
+        if learn.training and len(learn.yb) == 1 and isinstance(learn.pred, Tensor):
+            check_targets(learn.loss_func, learn.pred, learn.yb[0], learn.dls.vocab)
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        if not learn.training:
+            return
+        loss: Any = learn.loss
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"the loss must be a tensor, got {type(loss).__name__}; return it without `.item()`")
+        if loss.numel() != 1:
+            raise ValueError(
+                f"the loss must be one number, got the shape {tuple(loss.shape)}; "
+                'build the loss function with `reduction="mean"`'
+            )
+        if not loss.requires_grad:
+            raise ValueError(
+                "the loss has no gradient: its way back to the model's parameters is cut, for example by "
+                "`argmax`, `detach`, `torch.no_grad` or by going through numpy"
+            )
+        for metric in learn.metrics:
+            metric.reset()
+        update_metrics(learn.metrics, learn.pred, learn.yb)
+        for metric in learn.metrics:
+            metric.reset()
+        self.run = False
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, dict):
+        for value in batch.values():
+            yield from _tensors(value)
+    elif isinstance(batch, list | tuple):
+        for value in batch:
+            yield from _tensors(value)
+
+
+def _takes(function: Any, n: int) -> bool:
+    """Whether a function, or a module's `forward`, can be called with `n` arguments."""
+    try:
+        inspect.signature(getattr(function, "forward", function)).bind(*[None] * n)
+    except TypeError:
+        return False
+    except ValueError:  # built in: it has no signature to look at
+        return True
+    return True
+
+
+def _spread(model: torch.nn.Module) -> bool:
+    """Whether the model lies on several devices, so that it must move its batches itself."""
+    return len({p.device for p in model.parameters()}) > 1

@@ -1,0 +1,259 @@
+"""What was measured: losses and hyper-parameters of every batch, metrics of every epoch."""
+
+import csv
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learnlite import optim
+from learnlite.callback import Callback, did_you_mean
+from learnlite.data.batch import batch_size
+from learnlite.events import Order
+from learnlite.plots import axes
+from learnlite.tally import LossLog, MeanLoss, Smoothed, read_together, update_metrics
+
+class Recorder(Callback):
+    """Records the loss and the hyper-parameters of every training batch, and a row for every epoch.
+
+    `train_metrics=True` measures loss and metrics over the training pass too. Nothing here waits
+    for the device: sums stay there, and each epoch is read at once.
+    """
+
+    order = Order.RECORD
+    persist = ("values", "iters", "hypers", "_epochs")
+
+    def __init__(
+        self, *, train_metrics: bool = False, valid_metrics: bool = True, add_time: bool = True, beta: float = 0.98
+    ) -> None:
+        self.train_metrics = train_metrics
+        self.valid_metrics = valid_metrics
+        self.add_time = add_time
+        self.beta = beta
+        self.metric_names: list[str] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self.values: list[list[float]] = []
+        self.iters: list[int] = []
+        self.hypers: dict[str, list[float]] = {"lr": []}
+        self.log: list[Any] = []
+        self._epochs: list[int] = []
+        self._losses = LossLog()
+        self._smoothed = Smoothed(self.beta)
+        self._smooth: list[float] = []
+        self._train_loss = MeanLoss("loss")
+        self._valid_loss = MeanLoss("loss")
+        self._measured: dict[str, Tensor] = {}
+        self._started = time.perf_counter()
+
+    # What was recorded
+
+    @property
+    def raw_losses(self) -> list[float]:
+        """The loss of every training batch as it was."""
+        return list(self._losses.values())
+
+    @property
+    def losses(self) -> list[float]:
+        """The smoothed loss after every training batch."""
+        raw = self._losses.values()
+        self._smooth += [self._smoothed.add(loss) for loss in raw[len(self._smooth) :]]
+        return self._smooth
+
+    def smooth_loss(self) -> float:
+        """The smoothed training loss now; nan before the first batch. Reads the device."""
+        losses = self.losses
+        return losses[-1] if losses else float("nan")
+
+    @property
+    def lrs(self) -> list[float]:
+        """The learning rate of every training batch (of the last layer group)."""
+        return self.hypers["lr"]
+
+    @property
+    def moms(self) -> list[float]:
+        """The momentum of every training batch, if the optimizer has one."""
+        return self.hypers.get("mom", [])
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns of `values`."""
+        return [name for name in self.metric_names if name not in ("epoch", "time")]
+
+    def last(self, name: str) -> float:
+        """The newest value of a column: `last("accuracy")`, `last("valid_loss")`."""
+        return self.column(name)[-1]
+
+    def column(self, name: str) -> list[float]:
+        """All values of a column, one an epoch."""
+        names = self.names
+        if name not in names and f"valid_{name}" in names:
+            name = f"valid_{name}"
+        if name not in names:
+            raise ValueError(f"`{name}` is not recorded{did_you_mean(name, names)}")
+        if not self.values:
+            raise ValueError(f"`{name}` has no value yet: no epoch has ended")
+        i = names.index(name)
+        return [row[i] for row in self.values]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """The table as columns, with `epoch` first."""
+        table: dict[str, list[float]] = {"epoch": list(self._epochs)}
+        for i, name in enumerate(self.names):
+            table[name] = [row[i] for row in self.values]
+        return table
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write the table to a file; gives its path."""
+        path = Path(path)
+        table = self.to_dict()
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(table)
+            writer.writerows(zip(*table.values(), strict=True))
+        return path
+
+    def __repr__(self) -> str:
+        if not self.values:
+            return "Recorder(nothing recorded yet)"
+        last = ", ".join(f"{n}={v:.4f}" for n, v in zip(self.names, self.values[-1], strict=True))
+        return f"Recorder({len(self.values)} epochs, {len(self.iters and self.lrs)} batches; last: {last})"
+
+    # The events
+
+    def before_fit(self) -> None:
+        self._clear()
+        learn = self.learn
+        names = [metric.name for metric in learn.metrics]
+        valid = self.valid_metrics and learn.progress.n_valid > 0
+        columns = ["train_loss"]
+        if self.train_metrics:
+            columns += [f"train_{name}" for name in names] if valid else names
+        if valid:
+            columns += ["valid_loss", *(f"valid_{name}" if self.train_metrics else name for name in names)]
+        self.metric_names = ["epoch", *columns, *(["time"] if self.add_time else [])]
+        if "mom" in optim.hyper_names(learn.opt):
+            self.hypers["mom"] = []
+        self._readers = [(values, optim.hyper_reader(learn.opt, name)) for name, values in self.hypers.items()]
+
+    def before_epoch(self) -> None:
+        self._started = time.perf_counter()
+        self._measured = {}
+
+    def before_train(self) -> None:
+        self._train_loss.reset()
+        if self.train_metrics:
+            self._reset_metrics()
+
+    def before_validate(self) -> None:
+        self._valid_loss.reset()
+        self._reset_metrics()
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        loss = learn.loss
+        if loss is None:  # the batch was cancelled before there was one
+            return
+        if not learn.training:
+            self._measure(self._valid_loss)
+            return
+        self._losses.add(loss)
+        for values, read in self._readers:
+            values.append(read())
+        if self.train_metrics:
+            self._measure(self._train_loss)
+
+    def after_train(self) -> None:
+        self.iters.append(len(self.lrs))
+        if self.train_metrics:
+            self._keep("train", self._train_loss)
+
+    def after_validate(self) -> None:
+        self._keep("valid", self._valid_loss)
+
+    def after_epoch(self) -> None:
+        self.values.append(self._row())
+        self._epochs.append(self.learn.epoch)
+        elapsed = time.perf_counter() - self._started
+        minutes, seconds = divmod(int(elapsed + 0.5), 60)
+        self.log = [self.learn.epoch, *self.values[-1], *([f"{minutes:02}:{seconds:02}"] if self.add_time else [])]
+
+    def valid_measures(self) -> list[float]:
+        """Loss and metrics of the last validation pass."""
+        return read_together([self._valid_loss.compute(), *(m.compute() for m in self.learn.metrics)])
+
+    def _reset_metrics(self) -> None:
+        for metric in self.learn.metrics:
+            metric.reset()
+
+    def _measure(self, mean: MeanLoss) -> None:
+        learn = self.learn
+        samples = batch_size(learn.yb if learn.yb else learn.xb)
+        mean.add(learn.loss, samples)
+        update_metrics(learn.metrics, learn.pred, learn.yb)
+
+    def _keep(self, span: str, mean: MeanLoss) -> None:
+        """Compute what a pass gave, on the device: the next pass uses the same metrics."""
+        for metric in (mean, *self.learn.metrics):
+            try:
+                self._measured[f"{span}_{metric.name}"] = torch.as_tensor(metric.compute())
+            except Exception as error:
+                error.add_note(f"raised by the metric `{metric.name}` at the end of the {span} pass")
+                raise
+
+    def _row(self) -> list[float]:
+        """The epoch's values: one read of the device for all of them."""
+        measured = self._measured
+        values = read_together(list(measured.values()))
+        found = dict(zip(measured, values, strict=True))
+        smooth = self.smooth_loss()
+        row: list[float] = []
+        for name in self.names:
+            if name == "train_loss" and not self.train_metrics:
+                row.append(smooth)
+            else:
+                prefix = "train" if self.train_metrics and not self.learn.progress.n_valid else "valid"
+                row.append(found.get(name, found.get(f"{prefix}_{name}", float("nan"))))
+        return row
+
+    # Plots
+
+    def plot_loss(self, skip_start: int = 5, *, with_valid: bool = True, log: bool = False, ax: Any = None) -> Any:
+        """The smoothed training loss of every batch and the validation loss of every epoch."""
+        ax = axes(ax)
+        losses = self.losses
+        ax.plot(range(skip_start, len(losses)), losses[skip_start:], label="train")
+        if with_valid and self.values and "valid_loss" in self.names:
+            ax.plot(self.iters, self.column("valid_loss"), marker="o", markersize=3, label="valid")
+        if log:
+            ax.set_yscale("log")
+        ax.set(xlabel="batch", ylabel="loss")
+        ax.legend()
+        return ax
+
+    def plot_sched(self, keys: Sequence[str] | None = None) -> Any:
+        """The hyper-parameters of every batch, one plot each."""
+        keys = [k for k, v in self.hypers.items() if v] if keys is None else list(keys)
+        panels = axes(n=len(keys))
+        for ax, key in zip(panels, keys, strict=True):
+            ax.plot(self.hypers[key])
+            ax.set(xlabel="batch", ylabel=key)
+        return panels
+
+    def plot_metrics(self) -> Any:
+        """Every column over the epochs; the training and the validation pass side by side in one plot."""
+        names = self.names
+        bases = list(dict.fromkeys(name.removeprefix("train_").removeprefix("valid_") for name in names))
+        panels = axes(n=len(bases))
+        for ax, base in zip(panels, bases, strict=True):
+            for name in (f"train_{base}", f"valid_{base}", base):
+                if name in names:
+                    label = name.split("_")[0] if name != base else "valid"
+                    ax.plot(self._epochs, self.column(name), marker="o", markersize=3, label=label)
+            ax.set(xlabel="epoch", ylabel=base)
+            ax.legend()
+        return panels

@@ -1,0 +1,149 @@
+"""A learner's state: to a file and back, whole or not at all; or kept in memory for a while."""
+
+import copy
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def write(path: Path, state: Any) -> None:
+    """Save `state` to `path`: beside the old file, flushed, then renamed over it.
+
+    A full disk or a kill leaves the old file whole and, in the first case, nothing beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):
+            raise OSError(f"could not write {path}: {error}; the file that was there is untouched") from error
+        raise
+    _flush_folder(path.parent)
+
+
+def read(path: Path, device: torch.device | str | None = None) -> Any:
+    """Load what `write` saved; only tensors and plain values come out of a file, never code."""
+    if not path.is_file():
+        there = sorted(p.stem for p in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+        raise FileNotFoundError(f"there is no file {path}; in its folder: {', '.join(there) or 'nothing saved'}")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path} does not load as weights ({type(error).__name__}); it is damaged, or it holds more than "
+            "tensors and plain values, which is refused because loading it could run its code"
+        ) from error
+
+
+def load_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) -> None:
+    """Load weights into `model` after comparing names and shapes: all or nothing.
+
+    >>> load_model(nn.Linear(2, 1), {"weight": torch.zeros(1, 3)})
+    Traceback (most recent call last):
+    ...
+    ValueError: the file does not fit the model:
+      shape differs: `weight` is (1, 3) in the file, (1, 2) in the model
+      missing in the file: `bias`
+    """
+    ours = model.state_dict()
+    faults = [
+        f"shape differs: `{name}` is {tuple(value.shape)} in the file, {tuple(ours[name].shape)} in the model"
+        for name, value in state.items()
+        if isinstance(value, Tensor) and isinstance(ours.get(name), Tensor) and value.shape != ours[name].shape
+    ]
+    if strict:
+        faults += _listed("missing in the file", [name for name in ours if name not in state])
+        faults += _listed("not in the model", [name for name in state if name not in ours])
+    if faults:
+        raise ValueError("the file does not fit the model:\n  " + "\n  ".join(faults))
+    model.load_state_dict(state, strict=strict)
+
+
+@contextmanager
+def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Iterator[None]:
+    """Give back the modules and the optimizer bit for bit as they were, whatever happens inside.
+
+    That is: parameters, buffers, gradients, training modes; the optimizer's state and groups. The
+    copies lie on the CPU, so that a large model need not fit twice on the device.
+
+    >>> model = nn.Linear(2, 1)
+    >>> before = model.weight.clone()
+    >>> with unchanged(model):
+    ...     _ = model.weight.data.zero_()
+    >>> torch.equal(before, model.weight)
+    True
+    """
+    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    copies = [t.detach().to("cpu", copy=True) for t in tensors]
+    gradients = [(t, t.grad) for t in tensors]
+    for tensor, _ in gradients:
+        tensor.grad = None
+    modes = [(m, m.training) for module in modules for m in module.modules()]
+    groups = [(group, _copied(group)) for group in opt.param_groups] if opt else []
+    state = {p: _copied(values) for p, values in opt.state.items()} if opt else {}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, kept in zip(tensors, copies, strict=True):
+                tensor.copy_(kept)
+        for tensor, gradient in gradients:
+            tensor.grad = gradient
+        for module, mode in modes:
+            module.training = mode
+        if opt:
+            for group, kept in groups:
+                group.clear()
+                group.update(kept)
+            opt.param_groups[:] = [group for group, _ in groups]
+            opt.state.clear()
+            opt.state.update(state)
+
+
+def _copied(values: dict[str, Any]) -> dict[str, Any]:
+    """A copy that shares no tensor but the parameters themselves."""
+    return {
+        key: list(value) if key == "params" else value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        for key, value in values.items()
+    }
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return [f"{what}: " + ", ".join(f"`{name}`" for name in names[:8]) + more]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renaming itself last; some file systems and Windows have no such thing."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

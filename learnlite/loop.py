@@ -1,0 +1,270 @@
+"""The fit loop, whole: what happens in which order, and the event of each moment."""
+
+import itertools
+import warnings
+from collections.abc import Callable as Function
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnlite.callback import Callbacks, add_note
+from learnlite.data import DataLoaders
+from learnlite.data.batch import batch_size, move
+from learnlite.events import CancelException
+from learnlite.interrupt import WholeSteps
+from learnlite.metrics import Metric
+from learnlite.precision import Precision
+from learnlite.progress import Progress
+from learnlite.seeds import mix, seed_torch
+from learnlite.types import Batch, EpochLoader, LossFunc
+
+# Which stream of random numbers a seed is for: each has its own, so none disturbs another.
+_STEP, _ORDER, _VALID = range(3)
+
+
+class Loop:
+    """The loop and its state; `Learner` is this with the ways to start it.
+
+    Callbacks read and write the state of the batch (`xb yb pred loss`); the rest belongs to the
+    loop. After an error the batch stays as it was, for looking at it.
+    """
+
+    dls: DataLoaders
+    model: nn.Module
+    loss_func: LossFunc
+    opt: Optimizer
+    metrics: list[Metric]
+    callbacks: Callbacks
+    precision: Precision
+    progress: Progress
+    seed: int
+
+    dl: Any = None
+    """The loader of the running pass."""
+    training: bool = False
+    """Whether the running pass trains; false in validation."""
+    xb: Any = ()
+    """The inputs of the batch on the device: a tuple, or a dict for a model that takes keywords."""
+    yb: tuple[Any, ...] = ()
+    """The targets of the batch on the device."""
+    pred: Any = None
+    """What the model gave."""
+    loss: Any = None
+    """The loss of the batch, never scaled."""
+    cancelled: CancelException | None = None
+    """Why the span that closes was cut short; None if it was not."""
+    inspect_batch: Function[[Batch], None] | None = None
+    """Given every training batch as it comes from the loader, before it goes to the device."""
+
+    def _fit(self) -> None:
+        with self.callbacks.around("fit"), self._span("fit", "after_fit"):
+            self._run("before_fit")
+            while self.progress.epochs < self.progress.n_epoch:
+                self._fit_epoch()
+                self.progress.finish_epoch()
+
+    def _fit_epoch(self) -> None:
+        with self._span("epoch", "after_epoch"):
+            self._run("before_epoch")
+            self._train_pass()
+            if self.progress.n_valid:
+                self._validate_pass(self.dls.valid)
+
+    def _train_pass(self) -> None:
+        self.training, self.dl = True, self.dls.train
+        self.model.train()
+        with self.callbacks.around("train"), self._span("train", "after_train"):
+            self._run("before_train")
+            for batch in self._train_batches():
+                self._train_batch(batch)
+                self.progress.finish_batch()
+
+    def _train_batch(self, batch: Batch) -> None:
+        seed_torch(mix(self.seed, _STEP, self.progress.lifetime_batch), self.dls.device)
+        with self._span("batch", "after_batch"):
+            if self.progress.window_opens:
+                self._drop_gradients()  # here and not after the step: a cancelled batch may leave some
+            self._receive(batch)
+            self._forward()
+            with self._span("backward", "after_backward"):
+                self._run("before_backward")
+                self.precision.backward(self.loss, self._weight())
+            if self.progress.step_due:
+                self._step()
+
+    def _receive(self, batch: Batch) -> None:
+        self.pred = self.loss = None
+        self.xb, self.yb = self.dls.split(move(batch, self.dls.device))
+        self._run("before_batch")
+
+    def _forward(self) -> None:
+        with self.precision.autocast():
+            self.pred = self.model(**self.xb) if isinstance(self.xb, dict) else self.model(*self.xb)
+        self._run("after_pred")
+        with self.precision.autocast():
+            self.loss = self.loss_func(self.pred, *self.yb)
+        self._run("after_loss")
+
+    def _step(self) -> None:
+        with self._span("step"):
+            self.precision.unscale(self.opt, self.progress.close_window())
+            self._run("before_step")
+            with self._whole_steps.step:
+                changed = self.precision.step(self.opt)
+            if changed:
+                self._run("after_step")
+
+    def _validate_pass(self, dl: Any) -> None:
+        self.training, self.dl = False, dl
+        self.model.eval()
+        with torch.no_grad(), self.callbacks.around("validate"), self._span("validate", "after_validate"):
+            self._run("before_validate")
+            for batch in self._valid_batches(dl):
+                with self._span("batch", "after_batch"):
+                    self._receive(batch)
+                    self._forward()
+                self.progress.finish_valid_batch()
+
+    # What the loop stands on
+
+    def __init__(self) -> None:
+        self.precision = Precision()
+        self.progress = Progress()
+        self._whole_steps = WholeSteps()
+        self._open: list[str] = []
+        self._parameters: list[nn.Parameter] = []
+
+    def _run(self, event: str) -> None:
+        """Call those who listen to `event`, in order; a cancel ends the round."""
+        for call in self.callbacks.listeners[self.training][event]:
+            try:
+                call()
+            except CancelException as cancel:
+                self._check_cancel(cancel, call, event)
+                raise
+            except Exception as error:
+                add_note(error, call.__self__, event)  # type: ignore[attr-defined]  # bound methods all
+                raise
+
+    def _run_closing(self, event: str, cancel: CancelException | None) -> CancelException | None:
+        """Call all who listen to a closing event; gives the widest cancel, theirs or the one before."""
+        for call in self.callbacks.listeners[self.training][event]:
+            try:
+                call()
+            except CancelException as another:
+                self._check_cancel(another, call, event)
+                if cancel is None or another.width > cancel.width:
+                    cancel = another
+            except Exception as error:
+                add_note(error, call.__self__, event)  # type: ignore[attr-defined]
+                raise
+        return cancel
+
+    def _span(self, name: str, closing: str | None = None) -> "_Span":
+        return _Span(self, name, closing)
+
+    def _check_cancel(self, cancel: CancelException, call: Any, event: str) -> None:
+        if cancel.closes not in self._open:
+            raise RuntimeError(
+                f"`{type(cancel).__name__}` was raised by the callback `{call.__self__!r}` in `{event}`, "
+                f"where no {cancel.closes} is running; running are: {', '.join(self._open)}"
+            ) from cancel
+
+    def _weight(self) -> float:
+        """What the gradients of this batch count in those of its step."""
+        if self.progress.n_acc is None:
+            return 1.0
+        return self.progress.gather(batch_size(self.yb or self.xb))
+
+    def _drop_gradients(self) -> None:
+        for parameter in self._parameters:  # a seventh of what `opt.zero_grad` costs, and the same
+            parameter.grad = None
+
+    def _train_batches(self) -> Iterator[Batch]:
+        progress = self.progress
+        begun = progress.batches
+        if not begun:
+            progress.gathered = 0
+        batches = _epoch_of(self.dls.train, mix(self.seed, _ORDER, progress.lifetime_epoch), progress.lifetime_epoch, begun)
+        for batch in itertools.islice(batches, progress.n_iter - begun):
+            if self.inspect_batch is not None:
+                self.inspect_batch(batch)
+            yield batch
+            begun += 1
+        if begun < progress.n_iter:
+            if not begun:
+                raise ValueError("the training loader gave no batch, though its length says "
+                                 f"{progress.n_iter}; a generator that has run out cannot begin again: "
+                                 "give `Stream` the function that makes it")
+            warnings.warn(f"the training loader gave {begun} of {progress.n_iter} batches", stacklevel=2)
+
+    def _valid_batches(self, dl: Any) -> Iterator[Batch]:
+        progress = self.progress
+        seed = mix(self.seed, _VALID, progress.lifetime_epoch)
+        seed_torch(seed, self.dls.device)
+        batches = _epoch_of(dl, seed, progress.lifetime_epoch, progress.valid_batches)
+        return itertools.islice(batches, progress.n_valid - progress.valid_batches)
+
+    @contextmanager
+    def _batch_kept(self) -> Iterator[None]:
+        """Put the state of the running batch and pass back, for a validation inside a fit."""
+        names = ("dl", "training", "xb", "yb", "pred", "loss", "cancelled")
+        kept = {name: getattr(self, name) for name in names}
+        mode = self.model.training
+        counts = self.progress.n_valid, self.progress.valid_batches
+        try:
+            yield
+        finally:
+            vars(self).update(kept)
+            self.progress.n_valid, self.progress.valid_batches = counts
+            self.model.train(mode)
+
+
+def _epoch_of(dl: Any, seed: int, epoch: int, start: int) -> Iterator[Batch]:
+    """The batches of an epoch from `start` on, in an order that only seed and epoch decide."""
+    if isinstance(dl, EpochLoader):
+        return dl.batches(epoch, start)
+    seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, when iteration begins
+    return itertools.islice(iter(dl), start, None)
+
+
+class _Span:
+    """A part of the loop that opens and closes: where its cancel ends, and where its `after_…` comes."""
+
+    __slots__ = ("_closing", "_loop", "_name")
+
+    def __init__(self, loop: Loop, name: str, closing: str | None) -> None:
+        self._loop = loop
+        self._name = name
+        self._closing = closing
+
+    def __enter__(self) -> None:
+        self._loop._open.append(self._name)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        loop = self._loop
+        try:
+            if error is not None and not isinstance(error, CancelException):
+                return False
+            cancel = loop.cancelled = error
+            if self._closing is not None:
+                cancel = loop._run_closing(self._closing, error)
+            if cancel is None:
+                return False
+            if cancel.closes == self._name:
+                loop.cancelled = cancel
+                return True
+            if cancel.closes not in loop._open:  # raised by a model or a loss, not by a callback
+                raise RuntimeError(f"`{type(cancel).__name__}` was raised where no {cancel.closes} is running") from cancel
+            if cancel is not error:
+                raise cancel
+            return False
+        finally:
+            loop._open.pop()

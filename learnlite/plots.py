@@ -1,0 +1,22 @@
+"""A place to draw: matplotlib, loaded when the first plot is asked for."""
+
+from typing import Any
+
+
+def pyplot() -> Any:
+    """`matplotlib.pyplot`, or an error that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: `pip install "learnlite[plot]"`') from error
+    return plt
+
+
+def axes(ax: Any = None, *, n: int | None = None, width: float = 6.0, height: float = 4.0) -> Any:
+    """The axes to draw on: `ax` if given, else new ones; with `n` a list of `n`, side by side."""
+    if ax is not None:
+        return ax
+    plt = pyplot()
+    columns = 1 if n is None else max(n, 1)
+    _, new = plt.subplots(1, columns, figsize=(width * columns, height), squeeze=False, constrained_layout=True)
+    return new[0, 0] if n is None else list(new[0, :n])

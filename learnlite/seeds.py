@@ -1,0 +1,76 @@
+"""Random draws as pure functions: a seed and a few counters give the same numbers, always.
+
+There is no random state to save or to lose: the order of an epoch is drawn from
+`mix(seed, epoch)`, the noise of a step from `mix(seed, step)`.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: what splitmix64 adds at each draw
+
+
+def draw_seed() -> int:
+    """A new seed from torch's global generator, so that `torch.manual_seed` decides it."""
+    return int(torch.randint(1 << 62, (), dtype=torch.int64))
+
+
+def mix(seed: int, *counters: int) -> int:
+    """A number of 63 bits that depends on every bit of `seed` and of each counter, in order.
+
+    >>> mix(42, 0, 7) == mix(42, 0, 7), mix(42, 0, 7) == mix(42, 7, 0)
+    (True, False)
+    """
+    state = seed & _MASK
+    for counter in (*counters, 0):
+        # The finalizer of splitmix64: two multiplications spread each bit over all of them.
+        state = (state ^ (counter & _MASK)) + _GOLDEN & _MASK
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def seed_torch(value: int, device: torch.device | None = None) -> None:
+    """Seed torch's default generator, and that of `device` where it has one of its own.
+
+    `torch.manual_seed` does the same for every device there is, at 170 µs; this costs 1 to 2.
+    """
+    torch.default_generator.manual_seed(value)
+    if device is not None and device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(value)
+    elif device is not None and device.type == "mps":
+        torch.mps.manual_seed(value)
+
+
+@contextmanager
+def kept_rng(device: torch.device | None = None) -> Iterator[None]:
+    """Give back the random states of torch, numpy and Python as they were before.
+
+    >>> before = torch.get_rng_state()
+    >>> with kept_rng():
+    ...     noise = torch.rand(3)
+    >>> torch.equal(before, torch.get_rng_state())
+    True
+    """
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device is not None and device.type == "cuda" else None
+    mps = torch.mps.get_rng_state() if device is not None and device.type == "mps" else None
+    python = random.getstate()
+    numpy = np.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)  # type: ignore[arg-type]  # None only without one
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
+        random.setstate(python)
+        np.random.set_state(numpy)
