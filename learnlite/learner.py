@@ -208,7 +208,8 @@ class Learner(Loop):
 
         Nothing remains of the run: weights, optimizer, recorder, random states and the loaders'
         position are as before, and a fit after it is bit for bit a fit without it. Callbacks that
-        record, decide, save or report stand aside, and those that drive the learning rate.
+        record, decide, save or report stand aside, and those that drive the learning rate. (A `Stream`
+        of a generator that is running already cannot be put back: give it the function instead.)
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         functions = listify(suggest_funcs)

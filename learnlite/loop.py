@@ -213,7 +213,7 @@ class Loop:
     @contextmanager
     def _batch_kept(self) -> Iterator[None]:
         """Put the state of the running batch and pass back, for a validation inside a fit."""
-        names = ("dl", "training", "xb", "yb", "pred", "loss", "cancelled")
+        names = ("dl", "training", "xb", "yb", "pred", "loss", "cancelled", "metrics")
         kept = {name: getattr(self, name) for name in names}
         mode = self.model.training
         counts = self.progress.n_valid, self.progress.valid_batches

@@ -39,7 +39,7 @@ class Recorder(Callback):
     def _clear(self) -> None:
         self.values: list[list[float]] = []
         self.iters: list[int] = []
-        self.hypers: dict[str, list[float]] = {"lr": []}
+        self.hypers: dict[str, list[Any]] = {"lr": []}
         self.log: list[Any] = []
         self._epochs: list[int] = []
         self._losses = LossLog()
@@ -72,12 +72,12 @@ class Recorder(Callback):
     @property
     def lrs(self) -> list[float]:
         """The learning rate of every training batch (of the last layer group)."""
-        return self.hypers["lr"]
+        return [float(value) for value in self.hypers["lr"]]
 
     @property
     def moms(self) -> list[float]:
         """The momentum of every training batch, if the optimizer has one."""
-        return self.hypers.get("mom", [])
+        return [float(value) for value in self.hypers.get("mom", [])]
 
     @property
     def names(self) -> list[str]:
@@ -121,7 +121,7 @@ class Recorder(Callback):
         if not self.values:
             return "Recorder(nothing recorded yet)"
         last = ", ".join(f"{n}={v:.4f}" for n, v in zip(self.names, self.values[-1], strict=True))
-        return f"Recorder({len(self.values)} epochs, {len(self.iters and self.lrs)} batches; last: {last})"
+        return f"Recorder({len(self.values)} epochs, {len(self.hypers["lr"])} batches; last: {last})"
 
     # The events
 
@@ -168,7 +168,7 @@ class Recorder(Callback):
             self._measure(self._train_loss)
 
     def after_train(self) -> None:
-        self.iters.append(len(self.lrs))
+        self.iters.append(len(self.hypers["lr"]))
         if self.train_metrics:
             self._keep("train", self._train_loss)
 
@@ -237,10 +237,10 @@ class Recorder(Callback):
 
     def plot_sched(self, keys: Sequence[str] | None = None) -> Any:
         """The hyper-parameters of every batch, one plot each."""
-        keys = [k for k, v in self.hypers.items() if v] if keys is None else list(keys)
+        keys = [key for key, values in self.hypers.items() if values] if keys is None else list(keys)
         panels = axes(n=len(keys))
         for ax, key in zip(panels, keys, strict=True):
-            ax.plot(self.hypers[key])
+            ax.plot([float(value) for value in self.hypers[key]])
             ax.set(xlabel="batch", ylabel=key)
         return panels
 
