@@ -2,64 +2,30 @@
 
 import itertools
 import warnings
-from collections.abc import Callable as Function
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
-from learnlite.callback import Callbacks, add_note
-from learnlite.data import DataLoaders
+from learnlite.callback import add_note
 from learnlite.data.batch import batch_size, move
 from learnlite.events import CancelException
 from learnlite.interrupt import WholeSteps
-from learnlite.metrics import Metric
 from learnlite.precision import Precision
 from learnlite.progress import Progress
 from learnlite.seeds import mix, seed_torch
-from learnlite.types import Batch, EpochLoader, LossFunc
+from learnlite.state import LoopState
+from learnlite.types import Batch, EpochLoader
 
 # Which stream of random numbers a seed is for: each has its own, so none disturbs another.
 _STEP, _ORDER, _VALID = range(3)
 
 
-class Loop:
-    """The loop and its state; `Learner` is this with the ways to start it.
-
-    Callbacks read and write the state of the batch (`xb yb pred loss`); the rest belongs to the
-    loop. After an error the batch stays as it was, for looking at it.
-    """
-
-    dls: DataLoaders
-    model: nn.Module
-    loss_func: LossFunc
-    opt: Optimizer
-    metrics: list[Metric]
-    callbacks: Callbacks
-    precision: Precision
-    progress: Progress
-    seed: int
-
-    dl: Any = None
-    """The loader of the running pass."""
-    training: bool = False
-    """Whether the running pass trains; false in validation."""
-    xb: Any = ()
-    """The inputs of the batch on the device: a tuple, or a dict for a model that takes keywords."""
-    yb: tuple[Any, ...] = ()
-    """The targets of the batch on the device."""
-    pred: Any = None
-    """What the model gave."""
-    loss: Any = None
-    """The loss of the batch, never scaled."""
-    cancelled: CancelException | None = None
-    """Why the span that closes was cut short; None if it was not."""
-    inspect_batch: Function[[Batch], None] | None = None
-    """Given every training batch as it comes from the loader, before it goes to the device."""
+class Loop(LoopState):
+    """The loop; `Learner` is this with the ways to run it."""
 
     def _fit(self) -> None:
         with self.callbacks.around("fit"), self._span("fit", "after_fit"):
@@ -122,7 +88,11 @@ class Loop:
     def _validate_pass(self, dl: Any) -> None:
         self.training, self.dl = False, dl
         self.model.eval()
-        with torch.no_grad(), self.callbacks.around("validate"), self._span("validate", "after_validate"):
+        with (
+            torch.no_grad(),
+            self.callbacks.around("validate"),
+            self._span("validate", "after_validate"),
+        ):
             self._run("before_validate")
             for batch in self._valid_batches(dl):
                 with self._span("batch", "after_batch"):
@@ -190,7 +160,12 @@ class Loop:
         begun = progress.batches
         if not begun:
             progress.gathered = 0
-        batches = _epoch_of(self.dls.train, mix(self.seed, _ORDER, progress.lifetime_epoch), progress.lifetime_epoch, begun)
+        batches = _epoch_of(
+            self.dls.train,
+            mix(self.seed, _ORDER, progress.lifetime_epoch),
+            progress.lifetime_epoch,
+            begun,
+        )
         for batch in itertools.islice(batches, progress.n_iter - begun):
             if self.inspect_batch is not None:
                 self.inspect_batch(batch)
@@ -198,10 +173,14 @@ class Loop:
             begun += 1
         if begun < progress.n_iter:
             if not begun:
-                raise ValueError("the training loader gave no batch, though its length says "
-                                 f"{progress.n_iter}; a generator that has run out cannot begin again: "
-                                 "give `Stream` the function that makes it")
-            warnings.warn(f"the training loader gave {begun} of {progress.n_iter} batches", stacklevel=2)
+                raise ValueError(
+                    "the training loader gave no batch, though its length says "
+                    f"{progress.n_iter}; a generator that has run out cannot begin again: "
+                    "give `Stream` the function that makes it"
+                )
+            warnings.warn(
+                f"the training loader gave {begun} of {progress.n_iter} batches", stacklevel=2
+            )
 
     def _valid_batches(self, dl: Any) -> Iterator[Batch]:
         progress = self.progress
@@ -229,7 +208,9 @@ def _epoch_of(dl: Any, seed: int, epoch: int, start: int) -> Iterator[Batch]:
     """The batches of an epoch from `start` on, in an order that only seed and epoch decide."""
     if isinstance(dl, EpochLoader):
         return dl.batches(epoch, start)
-    seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, when iteration begins
+    seed_torch(
+        seed
+    )  # torch's loaders draw their order, and their workers' seeds, when iteration begins
     return itertools.islice(iter(dl), start, None)
 
 
@@ -247,7 +228,10 @@ class _Span:
         self._loop._open.append(self._name)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool:
         loop = self._loop
         try:
@@ -262,7 +246,9 @@ class _Span:
                 loop.cancelled = cancel
                 return True
             if cancel.closes not in loop._open:  # raised by a model or a loss, not by a callback
-                raise RuntimeError(f"`{type(cancel).__name__}` was raised where no {cancel.closes} is running") from cancel
+                raise RuntimeError(
+                    f"`{type(cancel).__name__}` was raised where no {cancel.closes} is running"
+                ) from cancel
             if cancel is not error:
                 raise cancel
             return False

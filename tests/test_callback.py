@@ -6,18 +6,22 @@ import pytest
 from tiny import linear_learner
 
 from learnlite import Callback, Learner, Order, on
-from learnlite.callback import Callbacks
+from learnlite.dispatch import Callbacks
 
 
 def test_a_misspelled_event_fails_when_the_class_is_defined():
-    with pytest.raises(TypeError, match="`Bad.after_los` is not an event; did you mean `after_loss`?"):
+    with pytest.raises(
+        TypeError, match="`Bad.after_los` is not an event; did you mean `after_loss`?"
+    ):
 
         class Bad(Callback):
             def after_los(self): ...
 
 
 def test_a_misspelling_that_begins_differently_is_found_too():
-    with pytest.raises(TypeError, match="`Bad.befor_fit` is not an event; did you mean `before_fit`"):
+    with pytest.raises(
+        TypeError, match="`Bad.befor_fit` is not an event; did you mean `before_fit`"
+    ):
 
         class Bad(Callback):
             def befor_fit(self): ...
@@ -71,7 +75,9 @@ def test_callbacks_come_as_instance_class_or_list():
     learn = linear_learner([One, Two()])
     assert [cb.name for cb in learn.cbs] == ["one", "two"]
     assert [cb.name for cb in linear_learner(One).cbs] == ["one"]
-    with pytest.raises(TypeError, match="a callback is an instance or a class of `Callback`, got 3"):
+    with pytest.raises(
+        TypeError, match="a callback is an instance or a class of `Callback`, got 3"
+    ):
         linear_learner(3)
     with pytest.raises(TypeError, match="use `on"):
         learn.add_cb(print)
@@ -83,7 +89,13 @@ def test_order_decides_and_ties_keep_the_order_given():
     def hear(name, order):
         return on(before_fit=lambda learn: heard.append(name), order=order)
 
-    cbs = [hear("report", Order.REPORT), hear("a", Order.NORMAL), hear("b", Order.NORMAL), hear("late", Order.NORMAL + 1), hear("setup", Order.SETUP)]
+    cbs = [
+        hear("report", Order.REPORT),
+        hear("a", Order.NORMAL),
+        hear("b", Order.NORMAL),
+        hear("late", Order.NORMAL + 1),
+        hear("setup", Order.SETUP),
+    ]
     linear_learner(cbs).fit(1)
     assert heard == ["setup", "a", "b", "late", "report"]
 

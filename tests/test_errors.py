@@ -9,7 +9,11 @@ from learnlite import DataLoaders, Learner, accuracy, on
 
 
 def classifier(batches=None, model=None, **kwargs):
-    dls = digits_loaders() if batches is None else DataLoaders(batches, device="cpu", vocab=kwargs.pop("vocab", None))
+    dls = (
+        digits_loaders()
+        if batches is None
+        else DataLoaders(batches, device="cpu", vocab=kwargs.pop("vocab", None))
+    )
     return silent(Learner(dls, model or net(), **kwargs))
 
 
@@ -51,7 +55,9 @@ def test_a_loss_class_instead_of_a_loss():
 
 
 def test_model_and_batch_on_different_devices():
-    learn = classifier(loss_func=nn.CrossEntropyLoss(), cbs=on(before_train=lambda learn: learn.model.to("meta")))
+    learn = classifier(
+        loss_func=nn.CrossEntropyLoss(), cbs=on(before_train=lambda learn: learn.model.to("meta"))
+    )
     with pytest.raises(ValueError, match="the batch is on cpu but the model is on meta"):
         learn.fit(1)
 
@@ -59,7 +65,9 @@ def test_model_and_batch_on_different_devices():
 @pytest.mark.parametrize("loss_func", [None, nn.CrossEntropyLoss(), nn.functional.cross_entropy])
 @pytest.mark.parametrize("bad", [4, -1])
 def test_a_label_outside_the_models_classes(loss_func, bad):
-    learn = classifier(batches(torch.tensor([0, 1, bad])), loss_func=loss_func, vocab=["a", "b", "c", "d", "e"])
+    learn = classifier(
+        batches(torch.tensor([0, 1, bad])), loss_func=loss_func, vocab=["a", "b", "c", "d", "e"]
+    )
     steps = steps_of(learn)
     with pytest.raises(ValueError, match=rf"(?s){bad}.*4"):
         learn.fit(1)
@@ -94,13 +102,17 @@ def test_a_loss_that_is_no_scalar():
 
 
 def test_a_loss_that_is_no_tensor():
-    learn = linear_learner(default_cbs=True, loss_func=lambda pred, targ: ((pred - targ) ** 2).mean().item())
+    learn = linear_learner(
+        default_cbs=True, loss_func=lambda pred, targ: ((pred - targ) ** 2).mean().item()
+    )
     with pytest.raises(TypeError, match="the loss must be a tensor, got float"):
         learn.fit(1)
 
 
 def test_a_loss_without_gradient():
-    learn = linear_learner(default_cbs=True, loss_func=lambda pred, targ: ((pred.detach() - targ) ** 2).mean())
+    learn = linear_learner(
+        default_cbs=True, loss_func=lambda pred, targ: ((pred.detach() - targ) ** 2).mean()
+    )
     with pytest.raises(ValueError, match="the loss has no gradient"):
         learn.fit(1)
 
@@ -120,12 +132,17 @@ def test_a_metric_that_fails_is_named_before_the_first_step():
     steps = steps_of(learn)
     with pytest.raises(AttributeError, match="no_such_thing") as caught:
         learn.fit(1)
-    assert any("raised by the metric `broken`, given prediction and target of shapes" in note for note in caught.value.__notes__)
+    assert any(
+        "raised by the metric `broken`, given prediction and target of shapes" in note
+        for note in caught.value.__notes__
+    )
     assert not steps
 
 
 def test_no_targets_for_a_loss_that_needs_them():
-    learn = classifier([{"x": torch.randn(4, 8)}], loss_func=nn.CrossEntropyLoss(), model=_Keywords())
+    learn = classifier(
+        [{"x": torch.randn(4, 8)}], loss_func=nn.CrossEntropyLoss(), model=_Keywords()
+    )
     with pytest.raises(ValueError, match="the batches have no targets"):
         learn.fit(1)
 
@@ -140,7 +157,9 @@ class _Keywords(nn.Module):
 
 
 def test_a_loss_of_the_prediction_alone_needs_no_targets():
-    learn = classifier([{"x": torch.randn(4, 8)}], loss_func=lambda pred: (pred**2).mean(), model=_Keywords())
+    learn = classifier(
+        [{"x": torch.randn(4, 8)}], loss_func=lambda pred: (pred**2).mean(), model=_Keywords()
+    )
     learn.fit(2, 0.01)
     assert learn.recorder.raw_losses[1] < learn.recorder.raw_losses[0]
 
@@ -153,4 +172,9 @@ def test_a_number_of_epochs_that_is_none(n_epoch):
 
 def test_the_loss_cannot_be_chosen_from_two_targets():
     with pytest.raises(ValueError, match="pass `loss_func=…`"):
-        Learner(DataLoaders([(torch.zeros(2, 8), torch.zeros(2), torch.zeros(2))], n_inp=1, device="cpu"), net())
+        Learner(
+            DataLoaders(
+                [(torch.zeros(2, 8), torch.zeros(2), torch.zeros(2))], n_inp=1, device="cpu"
+            ),
+            net(),
+        )

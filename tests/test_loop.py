@@ -9,6 +9,7 @@ from tiny import linear_learner
 from torch import nn
 
 from learnlite import (
+    Callback,
     CancelBackwardException,
     CancelBatchException,
     CancelEpochException,
@@ -16,7 +17,6 @@ from learnlite import (
     CancelStepException,
     CancelTrainException,
     CancelValidException,
-    Callback,
     Order,
     on,
 )
@@ -145,7 +145,10 @@ def test_every_cancel_at_every_event_closes_what_is_open_and_no_more(event, canc
     # The tracer hears the event before the cancel, so that the trace says where it came.
     learn = linear_learner([tracer, on(order=tracer.order + 1, **{event: raise_once})])
     if cancel.closes not in OPEN[event]:
-        with pytest.raises(RuntimeError, match=f"`{cancel.__name__}` was raised by .*`{event}`, where no {cancel.closes}"):
+        with pytest.raises(
+            RuntimeError,
+            match=f"`{cancel.__name__}` was raised by .*`{event}`, where no {cancel.closes}",
+        ):
             learn.fit(2)
         assert not learn._open
         learn.fit(1)  # still of use
@@ -318,7 +321,13 @@ def test_writing_on_self_writes_to_the_learner():
     seen = {}
 
     def look(learn):
-        seen.update(x=learn.xb[0], y=learn.yb[0], pred=learn.pred, loss=learn.loss.item(), weight=learn.model.weight.detach().clone())
+        seen.update(
+            x=learn.xb[0],
+            y=learn.yb[0],
+            pred=learn.pred,
+            loss=learn.loss.item(),
+            weight=learn.model.weight.detach().clone(),
+        )
 
     learn = linear_learner([Double, on(after_loss=look)], n_train=1, n_valid=0)
     x = learn.dls.train[0][0]
@@ -334,7 +343,17 @@ def test_the_state_of_the_loop_is_what_fastai_calls_it():
 
     class Watch(Callback):
         def after_batch(self):
-            rows.append((self.training, self.epoch, self.n_epoch, self.iter, self.n_iter, self.train_iter, self.pct_train))
+            rows.append(
+                (
+                    self.training,
+                    self.epoch,
+                    self.n_epoch,
+                    self.iter,
+                    self.n_iter,
+                    self.train_iter,
+                    self.pct_train,
+                )
+            )
 
     linear_learner(Watch).fit(2)
     assert rows == [

@@ -14,7 +14,14 @@ from learnlite import DataLoaders, Learner, Recorder, accuracy, error_rate, on
 class Reads(TorchDispatchMode):
     """Counts what would make the program wait for a device."""
 
-    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_to_copy.cpu")
+    NAMES = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "equal",
+        "is_nonzero",
+        "_to_copy.cpu",
+    )
 
     def __init__(self):
         super().__init__()
@@ -29,7 +36,14 @@ class Reads(TorchDispatchMode):
 def reads_of(n_batches, cbs=()):
     x, y = torch.randn(n_batches * 4, 8), torch.randint(4, (n_batches * 4,))
     batches = list(zip(x.split(4), y.split(4), strict=True))
-    learn = silent(Learner(DataLoaders(batches, batches, device="cpu"), net(0.5), metrics=[accuracy, error_rate], cbs=cbs))
+    learn = silent(
+        Learner(
+            DataLoaders(batches, batches, device="cpu"),
+            net(0.5),
+            metrics=[accuracy, error_rate],
+            cbs=cbs,
+        )
+    )
     learn.recorder.train_metrics = True
     with Reads() as reads:
         learn.fit_one_cycle(2, 0.01)
@@ -42,7 +56,9 @@ def test_a_hundred_batches_read_the_device_as_often_as_ten():
 
 def test_the_counter_counts():
     seen = []
-    few, many = (reads_of(n, on(after_loss=lambda learn: seen.append(learn.loss.item()))) for n in (10, 100))
+    few, many = (
+        reads_of(n, on(after_loss=lambda learn: seen.append(learn.loss.item()))) for n in (10, 100)
+    )
     assert many - few == 2 * 2 * 90
 
 
@@ -50,12 +66,16 @@ def test_valid_loss_and_metrics_are_means_over_samples_not_over_batches():
     x, y = torch.randn(10, 3), torch.randn(10, 1)
     uneven = list(zip(x.split([7, 2, 1]), y.split([7, 2, 1]), strict=True))
     learn = linear_learner(Recorder)
-    learn.metrics = Learner(DataLoaders(uneven, device="cpu"), nn.Linear(3, 1), nn.MSELoss(), metrics=_mae).metrics
+    learn.metrics = Learner(
+        DataLoaders(uneven, device="cpu"), nn.Linear(3, 1), nn.MSELoss(), metrics=_mae
+    ).metrics
     learn.dls = DataLoaders(uneven, uneven, device="cpu")
     learn.fit(1)
     with torch.no_grad():
         pred = learn.model(x)
-    assert learn.recorder.last("valid_loss") == pytest.approx(nn.functional.mse_loss(pred, y).item())
+    assert learn.recorder.last("valid_loss") == pytest.approx(
+        nn.functional.mse_loss(pred, y).item()
+    )
     assert learn.recorder.last("_mae") == pytest.approx((pred - y).abs().mean().item())
 
 
@@ -76,7 +96,11 @@ def test_losses_are_smoothed_as_fastai_smooths_them():
 
 def test_raw_losses_are_the_losses_over_the_chunks():
     seen = []
-    learn = linear_learner([Recorder, on(after_loss=lambda learn: learn.training and seen.append(learn.loss.item()))], n_train=600, n_valid=0)
+    learn = linear_learner(
+        [Recorder, on(after_loss=lambda learn: learn.training and seen.append(learn.loss.item()))],
+        n_train=600,
+        n_valid=0,
+    )
     learn.fit(1)
     assert learn.recorder.raw_losses == seen
 
@@ -98,7 +122,9 @@ def test_columns_with_training_metrics():
 def test_last_of_an_unknown_name_lists_what_there_is():
     learn = linear_learner(Recorder)
     learn.fit(1)
-    with pytest.raises(ValueError, match="`acuracy` is not recorded; there are `train_loss`, `valid_loss`"):
+    with pytest.raises(
+        ValueError, match="`acuracy` is not recorded; there are `train_loss`, `valid_loss`"
+    ):
         learn.recorder.last("acuracy")
 
 

@@ -26,7 +26,9 @@ def digits_loaders(n=256, bs=32, **kwargs):
 
 
 def net(dropout=0.0):
-    return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 4))
+    return nn.Sequential(
+        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 4)
+    )
 
 
 def silent(learn):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learnlite.callback import Callback
 from learnlite.checks import check_targets, label_error
+from learnlite.data import TensorItems
 from learnlite.events import Order
 from learnlite.tally import update_metrics
 
@@ -34,10 +35,16 @@ class Checks(Callback):
         try:
             yield
         except IndexError as error:
-            named = label_error(error, learn.pred, learn.yb[0], learn.dls.vocab) if len(learn.yb) == 1 else None
+            named = (
+                label_error(error, learn.pred, learn.yb[0], learn.dls.vocab)
+                if len(learn.yb) == 1
+                else None
+            )
             if named is None:
                 raise
             raise named from error
+        finally:
+            learn.inspect_batch = None
 
     def before_batch(self) -> None:
         learn = self.learn
@@ -50,7 +57,11 @@ class Checks(Callback):
             )
         parameter = next(learn.model.parameters(), None)
         for tensor in _tensors((learn.xb, learn.yb)):
-            if parameter is not None and tensor.device != parameter.device and not _spread(learn.model):
+            if (
+                parameter is not None
+                and tensor.device != parameter.device
+                and not _spread(learn.model)
+            ):
                 raise ValueError(
                     f"the batch is on {tensor.device} but the model is on {parameter.device}; the learner puts both "
                     f"on `dls.device`, so leave the model there, or choose another by `dls.to({str(parameter.device)!r})`"
@@ -67,7 +78,9 @@ class Checks(Callback):
             return
         loss: Any = learn.loss
         if not isinstance(loss, Tensor):
-            raise TypeError(f"the loss must be a tensor, got {type(loss).__name__}; return it without `.item()`")
+            raise TypeError(
+                f"the loss must be a tensor, got {type(loss).__name__}; return it without `.item()`"
+            )
         if loss.numel() != 1:
             raise ValueError(
                 f"the loss must be one number, got the shape {tuple(loss.shape)}; "
@@ -83,7 +96,45 @@ class Checks(Callback):
         update_metrics(learn.metrics, learn.pred, learn.yb)
         for metric in learn.metrics:
             metric.reset()
+        self._guard_labels()
         self.run = False
+
+    def _guard_labels(self) -> None:
+        """Look at the labels to come: all now if they lie in memory, else before they go to a device.
+
+        On the CPU torch names a bad label itself; CUDA would end the process, and MPS not notice.
+        """
+        learn = self.learn
+        targ = learn.yb[0] if len(learn.yb) == 1 else None
+        if (
+            not isinstance(targ, Tensor)
+            or not isinstance(learn.pred, Tensor)
+            or targ.is_floating_point()
+        ):
+            return
+        output = torch.zeros(()).expand(learn.pred.shape[1:])
+        highest = -1
+
+        def check(labels: Tensor) -> None:
+            nonlocal highest
+            low, high = (
+                int(bound) for bound in torch.aminmax(labels)
+            )  # no wait where they lie on the CPU
+            if low < 0 or high > highest:
+                pred = output.to(labels.device).expand(len(labels), *output.shape)
+                check_targets(learn.loss_func, pred, labels, learn.dls.vocab)
+                highest = high
+
+        def inspect(batch: Any) -> None:
+            labels = learn.dls.split(batch)[1][0]
+            if labels.device.type == "cpu":
+                check(labels)
+
+        dataset = getattr(learn.dls.train, "dataset", None)
+        if isinstance(dataset, TensorItems):
+            check(dataset.tensors[-1])  # host sync: once a fit
+        elif targ.device.type != "cpu":
+            learn.inspect_batch = inspect
 
 
 def _tensors(batch: Any) -> Iterator[Tensor]:

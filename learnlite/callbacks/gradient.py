@@ -20,7 +20,9 @@ class GradientAccumulation(Callback):
 
     def __init__(self, n_acc: int = 32) -> None:
         if n_acc < 1:
-            raise ValueError(f"`n_acc` counts the samples of a step and must be at least 1, got {n_acc}")
+            raise ValueError(
+                f"`n_acc` counts the samples of a step and must be at least 1, got {n_acc}"
+            )
         self.n_acc = n_acc
 
     @contextmanager

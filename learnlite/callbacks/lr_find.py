@@ -28,9 +28,13 @@ class LRFinder(Callback):
     run_valid = False
     controls = ("lr",)
 
-    def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
+    def __init__(
+        self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True
+    ) -> None:
         if not 0 < start_lr < end_lr:
-            raise ValueError(f"`start_lr` must be above 0 and below `end_lr`, got {start_lr} and {end_lr}")
+            raise ValueError(
+                f"`start_lr` must be above 0 and below `end_lr`, got {start_lr} and {end_lr}"
+            )
         if num_it < 2:
             raise ValueError(f"`num_it` must be at least 2, got {num_it}")
         self.start_lr = start_lr
@@ -94,7 +98,10 @@ class LRFinder(Callback):
 
 
 def suggestions(
-    lrs: Sequence[float], losses: Sequence[float], num_it: int, functions: Sequence[Function[..., Any]]
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    num_it: int,
+    functions: Sequence[Function[..., Any]],
 ) -> dict[str, tuple[float, tuple[float, float]] | tuple[None, None]]:
     """What each function suggests by its name: a rate and its point on the curve, or None twice."""
     found: dict[str, Any] = {}
@@ -108,7 +115,10 @@ def suggestions(
 
 
 def plot_lr_find(
-    lrs: Sequence[float], losses: Sequence[float], points: dict[str, tuple[float, float]], ax: Any = None
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    points: dict[str, tuple[float, float]],
+    ax: Any = None,
 ) -> Any:
     """The loss over the learning rate, with the suggested points on it."""
     ax = axes(ax)

@@ -16,6 +16,7 @@ from learnlite.events import Order
 from learnlite.plots import axes
 from learnlite.tally import LossLog, MeanLoss, Smoothed, read_together, update_metrics
 
+
 class Recorder(Callback):
     """Records the loss and the hyper-parameters of every training batch, and a row for every epoch.
 
@@ -27,7 +28,12 @@ class Recorder(Callback):
     persist = ("values", "iters", "hypers", "_epochs")
 
     def __init__(
-        self, *, train_metrics: bool = False, valid_metrics: bool = True, add_time: bool = True, beta: float = 0.98
+        self,
+        *,
+        train_metrics: bool = False,
+        valid_metrics: bool = True,
+        add_time: bool = True,
+        beta: float = 0.98,
     ) -> None:
         self.train_metrics = train_metrics
         self.valid_metrics = valid_metrics
@@ -121,7 +127,9 @@ class Recorder(Callback):
         if not self.values:
             return "Recorder(nothing recorded yet)"
         last = ", ".join(f"{n}={v:.4f}" for n, v in zip(self.names, self.values[-1], strict=True))
-        return f"Recorder({len(self.values)} epochs, {len(self.hypers["lr"])} batches; last: {last})"
+        return (
+            f"Recorder({len(self.values)} epochs, {len(self.hypers['lr'])} batches; last: {last})"
+        )
 
     # The events
 
@@ -134,11 +142,16 @@ class Recorder(Callback):
         if self.train_metrics:
             columns += [f"train_{name}" for name in names] if valid else names
         if valid:
-            columns += ["valid_loss", *(f"valid_{name}" if self.train_metrics else name for name in names)]
+            columns += [
+                "valid_loss",
+                *(f"valid_{name}" if self.train_metrics else name for name in names),
+            ]
         self.metric_names = ["epoch", *columns, *(["time"] if self.add_time else [])]
         if "mom" in optim.hyper_names(learn.opt):
             self.hypers["mom"] = []
-        self._readers = [(values, optim.hyper_reader(learn.opt, name)) for name, values in self.hypers.items()]
+        self._readers = [
+            (values, optim.hyper_reader(learn.opt, name)) for name, values in self.hypers.items()
+        ]
 
     def before_epoch(self) -> None:
         self._started = time.perf_counter()
@@ -180,11 +193,17 @@ class Recorder(Callback):
         self._epochs.append(self.learn.epoch)
         elapsed = time.perf_counter() - self._started
         minutes, seconds = divmod(int(elapsed + 0.5), 60)
-        self.log = [self.learn.epoch, *self.values[-1], *([f"{minutes:02}:{seconds:02}"] if self.add_time else [])]
+        self.log = [
+            self.learn.epoch,
+            *self.values[-1],
+            *([f"{minutes:02}:{seconds:02}"] if self.add_time else []),
+        ]
 
     def valid_measures(self) -> list[float]:
         """Loss and metrics of the last validation pass."""
-        return read_together([self._valid_loss.compute(), *(m.compute() for m in self.learn.metrics)])
+        return read_together(
+            [self._valid_loss.compute(), *(m.compute() for m in self.learn.metrics)]
+        )
 
     def _reset_metrics(self) -> None:
         for metric in self.learn.metrics:
@@ -202,7 +221,9 @@ class Recorder(Callback):
             try:
                 self._measured[f"{span}_{metric.name}"] = torch.as_tensor(metric.compute())
             except Exception as error:
-                error.add_note(f"raised by the metric `{metric.name}` at the end of the {span} pass")
+                error.add_note(
+                    f"raised by the metric `{metric.name}` at the end of the {span} pass"
+                )
                 raise
 
     def _row(self) -> list[float]:
@@ -216,13 +237,17 @@ class Recorder(Callback):
             if name == "train_loss" and not self.train_metrics:
                 row.append(smooth)
             else:
-                prefix = "train" if self.train_metrics and not self.learn.progress.n_valid else "valid"
+                prefix = (
+                    "train" if self.train_metrics and not self.learn.progress.n_valid else "valid"
+                )
                 row.append(found.get(name, found.get(f"{prefix}_{name}", float("nan"))))
         return row
 
     # Plots
 
-    def plot_loss(self, skip_start: int = 5, *, with_valid: bool = True, log: bool = False, ax: Any = None) -> Any:
+    def plot_loss(
+        self, skip_start: int = 5, *, with_valid: bool = True, log: bool = False, ax: Any = None
+    ) -> Any:
         """The smoothed training loss of every batch and the validation loss of every epoch."""
         ax = axes(ax)
         losses = self.losses
@@ -237,7 +262,9 @@ class Recorder(Callback):
 
     def plot_sched(self, keys: Sequence[str] | None = None) -> Any:
         """The hyper-parameters of every batch, one plot each."""
-        keys = [key for key, values in self.hypers.items() if values] if keys is None else list(keys)
+        keys = (
+            [key for key, values in self.hypers.items() if values] if keys is None else list(keys)
+        )
         panels = axes(n=len(keys))
         for ax, key in zip(panels, keys, strict=True):
             ax.plot([float(value) for value in self.hypers[key]])
@@ -247,7 +274,9 @@ class Recorder(Callback):
     def plot_metrics(self) -> Any:
         """Every column over the epochs; the training and the validation pass side by side in one plot."""
         names = self.names
-        bases = list(dict.fromkeys(name.removeprefix("train_").removeprefix("valid_") for name in names))
+        bases = list(
+            dict.fromkeys(name.removeprefix("train_").removeprefix("valid_") for name in names)
+        )
         panels = axes(n=len(bases))
         for ax, base in zip(panels, bases, strict=True):
             for name in (f"train_{base}", f"valid_{base}", base):

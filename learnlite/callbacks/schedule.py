@@ -43,8 +43,12 @@ class ParamScheduler(Callback):
     @contextmanager
     def around_fit(self) -> Iterator[None]:
         opt = self.learn.opt
-        before = {name: optim.get_hyper(opt, name) for name in self.scheds}  # unknown names fail here
-        self._drivers = [(optim.hyper_setter(opt, name), sched) for name, sched in self.scheds.items()]
+        before = {
+            name: optim.get_hyper(opt, name) for name in self.scheds
+        }  # unknown names fail here
+        self._drivers = [
+            (optim.hyper_setter(opt, name), sched) for name, sched in self.scheds.items()
+        ]
         try:
             yield
         finally:
@@ -126,7 +130,9 @@ class TorchScheduler(Callback):
     def _step(self) -> None:
         # torch warns of a step that was skipped, which here is nobody's mistake.
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore", message="Detected call of `lr_scheduler.step", category=UserWarning
+            )
             self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:

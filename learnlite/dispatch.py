@@ -1,0 +1,190 @@
+"""The callbacks of a learner, in order, and the table of who is called at which event."""
+
+from collections.abc import Callable as Function
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from learnlite.callback import Callback, add_note
+from learnlite.events import AROUNDS, BATCH_EVENTS, EVENTS, LOOP, CancelException
+from learnlite.types import listify
+
+if TYPE_CHECKING:
+    from learnlite.learner import Learner
+
+T = TypeVar("T")
+
+
+class Callbacks:
+    """The callbacks of a learner, in the order in which they are called."""
+
+    def __init__(self, learn: "Learner", cbs: Any = None) -> None:
+        self._learn = learn
+        self._cbs: list[Callback] = []
+        self.add(cbs)
+
+    def __iter__(self) -> Iterator[Callback]:
+        return iter(self._cbs)
+
+    def __len__(self) -> int:
+        return len(self._cbs)
+
+    def __repr__(self) -> str:
+        return repr(self._cbs)
+
+    def add(self, cbs: Any) -> list[Callback]:
+        """Add callbacks, given as instance, class or list of them; gives those added."""
+        added = [self._instance(cb) for cb in listify(cbs)]
+        for i, cb in enumerate(added):
+            if any(cb is other for other in (*self._cbs, *added[:i])):
+                raise ValueError(f"`{cb!r}` is given twice; each callback can be there once")
+        for cb in added:
+            cb.learn = self._learn
+        self._cbs = sorted(
+            [*self._cbs, *added], key=lambda cb: cb.order
+        )  # stable: ties keep their order
+        self.rebuild()
+        return added
+
+    def remove(self, cbs: Any) -> list[Callback]:
+        """Take callbacks away, given as instance, class or list of them; gives those removed."""
+        removed: list[Callback] = []
+        for given in listify(cbs):
+            matches = [
+                cb
+                for cb in self._cbs
+                if cb is given or (isinstance(given, type) and isinstance(cb, given))
+            ]
+            if not matches:
+                there = ", ".join(f"`{cb!r}`" for cb in self._cbs)
+                raise ValueError(f"`{given!r}` is not among the callbacks: {there}")
+            removed += [cb for cb in matches if cb not in removed]
+        self._cbs = [cb for cb in self._cbs if not any(cb is gone for gone in removed)]
+        self.rebuild()
+        return removed
+
+    @contextmanager
+    def added(self, cbs: Any) -> Iterator[list[Callback]]:
+        """With these callbacks, for a while."""
+        added = self.add(cbs)
+        try:
+            yield added
+        finally:
+            self._cbs = [cb for cb in self._cbs if not any(cb is gone for gone in added)]
+            self.rebuild()
+
+    @contextmanager
+    def removed(self, cbs: Any) -> Iterator[list[Callback]]:
+        """Without these callbacks, for a while; then they stand where they stood."""
+        before = list(self._cbs)
+        removed = self.remove(cbs)
+        try:
+            yield removed
+        finally:
+            now = [cb for cb in before if cb in removed or cb in self._cbs]
+            now += [cb for cb in self._cbs if cb not in before]
+            self._cbs = sorted(now, key=lambda cb: cb.order)
+            self.rebuild()
+
+    def find(self, kind: type[T]) -> T | None:
+        """The first callback of this type, or None.
+
+        This is how one callback reaches another; there is no reaching by name.
+        """
+        return next((cb for cb in self._cbs if isinstance(cb, kind)), None)
+
+    def around(self, span: str) -> ExitStack:
+        """What the callbacks want around `span`, entered in order."""
+        name = f"around_{span}"
+        with ExitStack() as stack:
+            for cb in self._cbs:
+                if cb.run and _overrides(cb, name):
+                    with _names_callback(cb, name):
+                        stack.enter_context(getattr(cb, name)())
+            return stack.pop_all()
+        raise RuntimeError(f"an `{name}` swallowed the error of another")
+
+    def rebuild(self) -> None:
+        """Make the table anew: who is called at each event, in training and in validation."""
+        self.listeners: dict[bool, dict[str, tuple[Function[[], None], ...]]] = {}
+        for training in (True, False):
+            self.listeners[training] = {
+                event: tuple(
+                    getattr(cb, event)
+                    for cb in self._cbs
+                    if cb.run
+                    and _overrides(cb, event)
+                    and (event not in BATCH_EVENTS or (cb.run_train if training else cb.run_valid))
+                )
+                for event in EVENTS
+            }
+
+    def wake(self) -> None:
+        """Let every callback run again: a `run = False` lasts until the end of the fit."""
+        for cb in self._cbs:
+            vars(cb).pop("_run", None)
+        self.rebuild()
+
+    def check(self) -> None:
+        """Refuse two callbacks that drive one thing: the later would undo the earlier."""
+        drivers: dict[str, Callback] = {}
+        for cb in self._cbs:
+            for thing in cb.controls:
+                other = drivers.setdefault(thing, cb)
+                if other is not cb:
+                    raise ValueError(
+                        f"`{other!r}` and `{cb!r}` both drive `{thing}`; keep one of them, "
+                        "or take the other out for this fit with `learn.removed_cbs(…)`"
+                    )
+
+    def describe(self) -> str:
+        """The loop, with the callbacks that listen at each event.
+
+        >>> from learnlite.callback import on
+        >>> print(Callbacks(None, [on(after_loss=print)]).describe())
+        fit
+          epoch
+            train
+              batch
+                after_loss: on(after_loss)
+            validate
+              batch
+                after_loss: on(after_loss)
+        """
+        lines: list[str] = []
+        for depth, name, training in LOOP:
+            indent = "  " * depth
+            if name in EVENTS:
+                heard = [repr(call.__self__) for call in self.listeners[training][name]]  # type: ignore[attr-defined]
+            elif name in AROUNDS:
+                heard = [repr(cb) for cb in self._cbs if cb.run and _overrides(cb, name)]
+            else:
+                lines.append(indent + name)
+                continue
+            if heard:
+                lines.append(f"{indent}{name}: {', '.join(heard)}")
+        return "\n".join(lines)
+
+    def _instance(self, cb: Any) -> Callback:
+        made = cb() if isinstance(cb, type) and issubclass(cb, Callback) else cb
+        if not isinstance(made, Callback):
+            raise TypeError(
+                f"a callback is an instance or a class of `Callback`, got {cb!r}; "
+                "to make one of functions use `on(after_epoch=…)`"
+            )
+        return made
+
+
+def _overrides(cb: Callback, name: str) -> bool:
+    return getattr(type(cb), name) is not getattr(Callback, name) or name in vars(cb)
+
+
+@contextmanager
+def _names_callback(cb: Callback, event: str) -> Iterator[None]:
+    try:
+        yield
+    except CancelException:
+        raise
+    except Exception as error:
+        add_note(error, cb, event)
+        raise

@@ -1,0 +1,313 @@
+"""The ways to run the loop: at a constant rate, on a schedule, to find a rate, to measure."""
+
+import copy
+import math
+from collections import namedtuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import nn
+
+from learnlite import checkpoint, optim, schedules, suggest
+from learnlite.callbacks.check import Checks
+from learnlite.callbacks.lr_find import LRFinder, plot_lr_find, suggestions
+from learnlite.callbacks.record import Recorder
+from learnlite.callbacks.schedule import ParamScheduler
+from learnlite.callbacks.show import ProgressBar
+from learnlite.events import Order
+from learnlite.loop import Loop
+from learnlite.seeds import kept_rng
+from learnlite.types import OptFunc, Splitter, listify
+
+LR: TypeAlias = float | slice | Sequence[float] | None
+
+
+class Fits(Loop):
+    """The loop with the ways to run it, and the optimizer that they share."""
+
+    opt_func: OptFunc
+    lr: float | slice | None
+    wd: float | None
+    wd_bn_bias: bool
+    moms: tuple[float, float, float]
+    splitter: Splitter
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opt: Any = None
+        self._own: dict[str, list[float]] = {}  # rates and decay that the optimizer was made with
+        self._fitting = False
+
+    def fit(
+        self,
+        n_epoch: int,
+        lr: LR = None,
+        wd: float | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> None:
+        """Train for `n_epoch` epochs at a constant rate, or as the callbacks `cbs` schedule it.
+
+        A second fit goes on with the same optimizer, unless `reset_opt`.
+        """
+        with self._begun(n_epoch, lr, wd, reset_opt, start_epoch), self.callbacks.added(cbs):
+            self.callbacks.check()
+            self._fit()
+        self.xb, self.yb, self.pred, self.loss, self.dl = (), (), None, None, None
+
+    def fit_one_cycle(
+        self,
+        n_epoch: int,
+        lr_max: LR = None,
+        div: float = 25.0,
+        div_final: float = 1e5,
+        pct_start: float = 0.25,
+        wd: float | None = None,
+        moms: tuple[float, float, float] | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> None:
+        """Train with the 1cycle policy: the rate rises to `lr_max` and falls to almost nothing.
+
+        Momentum moves the other way, where the optimizer has one.
+        """
+        peak = self._peak(lr_max, reset_opt)
+        scheds = {
+            "lr": schedules.one_cycle(peak, div=div, div_final=div_final, pct_start=pct_start)
+        }
+        if self._cycles_momentum(moms):
+            scheds["mom"] = schedules.one_cycle_mom(moms or self.moms, pct_start=pct_start)
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+
+    def fit_flat_cos(
+        self,
+        n_epoch: int,
+        lr: LR = None,
+        div_final: float = 1e5,
+        pct_start: float = 0.75,
+        wd: float | None = None,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        start_epoch: int = 0,
+    ) -> None:
+        """Train at a constant rate for `pct_start` of the time, then let it fall along a cosine."""
+        peak = self._peak(lr, reset_opt)
+        scheds = {"lr": schedules.flat_cos(peak, pct_start=pct_start, div_final=div_final)}
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+
+    def fit_sgdr(
+        self,
+        n_cycles: int,
+        cycle_len: int,
+        lr_max: LR = None,
+        cycle_mult: int = 2,
+        cbs: Any = None,
+        reset_opt: bool = False,
+        wd: float | None = None,
+        start_epoch: int = 0,
+    ) -> None:
+        """Train in `n_cycles` cosine cycles, each `cycle_mult` times as long as the one before."""
+        peak = self._peak(lr_max, reset_opt)
+        n_epoch = cycle_len * sum(cycle_mult**i for i in range(n_cycles))
+        scheds = {"lr": schedules.sgdr(n_cycles, cycle_len, cycle_mult, peak)}
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+
+    def fine_tune(
+        self,
+        epochs: int,
+        base_lr: float = 2e-3,
+        freeze_epochs: int = 1,
+        lr_mult: float = 100,
+        pct_start: float = 0.3,
+        div: float = 5.0,
+        **kwargs: Any,
+    ) -> None:
+        """Train the last layer group for `freeze_epochs`, then all of them with rates that grow to it.
+
+        `kwargs` go to both calls of `fit_one_cycle`.
+        """
+        self.freeze()
+        self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+        base_lr /= 2
+        self.unfreeze()
+        self.fit_one_cycle(
+            epochs, slice(base_lr / lr_mult, base_lr), pct_start=pct_start, div=div, **kwargs
+        )
+
+    def lr_find(
+        self,
+        start_lr: float = 1e-7,
+        end_lr: float = 10,
+        num_it: int = 100,
+        stop_div: bool = True,
+        show_plot: bool = True,
+        suggest_funcs: Any = suggest.valley,
+    ) -> Any:
+        """Try growing learning rates on a few batches; plot the loss, and give the suggestions.
+
+        Nothing remains of the run: weights, optimizer, recorder, random states and the loaders'
+        position are as before, and a fit after it is bit for bit a fit without it. Callbacks that
+        record, decide, save or report stand aside, and those that drive the learning rate. (A `Stream`
+        of a generator that is running already cannot be put back: give it the function instead.)
+        """
+        finder = LRFinder(start_lr, end_lr, num_it, stop_div)
+        functions = listify(suggest_funcs)
+        aside = [
+            cb
+            for cb in self.callbacks
+            if (cb.order >= Order.RECORD and not isinstance(cb, ProgressBar)) or "lr" in cb.controls
+        ]
+        with self.callbacks.removed(aside), self.callbacks.added(Recorder), self._unchanged():
+            self.fit(math.ceil(num_it / max(_length(self.dls.train, "training"), 1)), cbs=finder)
+        lrs, losses = suggest.trimmed(finder.lrs, finder.losses, num_it)
+        points = suggestions(lrs, losses, num_it, functions)
+        if show_plot:
+            plot_lr_find(lrs, losses, {name: point for name, (_, point) in points.items() if point})
+        suggested = namedtuple("SuggestedLRs", points)  # type: ignore[misc]  # its fields are the functions'
+        return suggested(*(lr for lr, _ in points.values()))
+
+    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float]:
+        """Loss and metrics on loader `ds_idx` of `dls`, or on `dl`; also in the middle of a fit."""
+        dl = self.dls[ds_idx] if dl is None else dl
+        recorder = Recorder()
+        others = [cb for cb in self.callbacks if isinstance(cb, Recorder | Checks)]
+        with (
+            self._batch_kept(),
+            kept_rng(self.dls.device),
+            self.callbacks.removed(others),
+            self.callbacks.added([recorder, *listify(cbs)]),
+        ):
+            self._to_device()
+            self.metrics = copy.deepcopy(self.metrics)
+            self.progress.n_valid, self.progress.valid_batches = _length(dl, "validation"), 0
+            self._validate_pass(dl)
+            return recorder.valid_measures()
+
+    # The optimizer
+
+    @property
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """The parameters in the groups that `splitter` makes, the body first."""
+        return optim.layer_groups(self.model, self.splitter)
+
+    def create_opt(self) -> None:
+        """Make the optimizer anew, from `opt_func`: a plain one of `torch.optim`."""
+        self.opt = optim.make_optimizer(
+            self.opt_func,
+            self.model,
+            self.layer_groups,
+            lr=self.lr,
+            wd=self.wd,
+            wd_bn_bias=self.wd_bn_bias,
+        )
+        self._own = {
+            name: optim.get_hyper(self.opt, name)
+            for name in ("lr", "wd")
+            if name in optim.hyper_names(self.opt)
+        }
+        self._parameters = [p for group in self.opt.param_groups for p in group["params"]]
+
+    # What a fit needs before it begins
+
+    @contextmanager
+    def _begun(
+        self, n_epoch: int, lr: LR, wd: float | None, reset_opt: bool, start_epoch: int
+    ) -> Iterator[None]:
+        if self._fitting:
+            raise RuntimeError(
+                "`fit` was called inside `fit` of the same learner; to change course from a callback raise "
+                "`CancelFitException` and call `fit` again after it"
+            )
+        if not isinstance(n_epoch, int) or n_epoch < 0:
+            raise ValueError(f"`n_epoch` counts epochs, got {n_epoch!r}")
+        if not 0 <= start_epoch <= n_epoch:
+            raise ValueError(
+                f"`start_epoch` must be between 0 and `n_epoch` ({n_epoch}), got {start_epoch}"
+            )
+        n_iter = _length(self.dls.train, "training")
+        if not n_iter:
+            raise ValueError(
+                "the training loader has no batches; with `drop_last` a set smaller than `bs` leaves none"
+            )
+        n_valid = 0 if self.dls.valid is None else _length(self.dls.valid, "validation")
+        self._to_device()
+        if self.opt is None or reset_opt:
+            self.create_opt()
+        for name, value in (
+            ("lr", self.lr if lr is None else lr),
+            ("wd", self.wd if wd is None else wd),
+        ):
+            if value is not None or name in self._own:
+                optim.set_hyper(self.opt, name, self._own[name] if value is None else value)
+        self.progress = self.progress.next_fit(n_epoch, n_iter, n_valid, start_epoch=start_epoch)
+        self._fitting = True
+        try:
+            with kept_rng(self.dls.device), self._whole_steps:
+                yield
+        finally:
+            self._fitting = False
+            self._open.clear()
+            self.callbacks.wake()
+
+    def _fit_scheduled(
+        self, n_epoch: int, scheds: Mapping[str, Any], wd: float | None, cbs: Any, start_epoch: int
+    ) -> None:
+        self.fit(
+            n_epoch, wd=wd, cbs=[ParamScheduler(scheds), *listify(cbs)], start_epoch=start_epoch
+        )
+
+    def _peak(self, lr: LR, reset_opt: bool) -> Any:
+        """The highest rate of a schedule: a number, or an array with one for each layer group."""
+        if self.opt is None or reset_opt:
+            self.create_opt()
+        lr = self.lr if lr is None else lr
+        rates = optim.spread_lr(self._own["lr"] if lr is None else lr, len(self._own["lr"]))
+        return rates[0] if len(rates) == 1 else np.array(rates)
+
+    def _cycles_momentum(self, moms: Any) -> bool:
+        """An optimizer that was made without momentum keeps none, unless it is asked for."""
+        return moms is not None or (
+            "mom" in optim.hyper_names(self.opt) and any(optim.get_hyper(self.opt, "mom"))
+        )
+
+    def _to_device(self) -> None:
+        """Put the model where the batches go; a model that lies on several devices stays as it is."""
+        device = self.dls.device
+        places = {t.device for t in (*self.model.parameters(), *self.model.buffers())}
+        if len(places) == 1 and places != {device}:
+            self.model.to(device)
+            if self.opt is not None:
+                self.opt.load_state_dict(self.opt.state_dict())  # moves its state to the parameters
+        if isinstance(self.loss_func, nn.Module):
+            self.loss_func.to(device)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Everything a fit changes, given back as it was."""
+        modules = [m for m in (self.model, self.loss_func) if isinstance(m, nn.Module)]
+        opt, own, progress = self.opt, self._own, self.progress
+        states = [(cb, copy.deepcopy(cb.state_dict())) for cb in self.callbacks]
+        try:
+            with (
+                checkpoint.unchanged(*modules, opt=opt),
+                kept_rng(self.dls.device),
+                self._batch_kept(),
+            ):
+                yield
+        finally:
+            self.opt, self._own, self.progress = opt, own, progress
+            for cb, state in states:
+                cb.load_state_dict(state)
+
+
+def _length(dl: Any, which: str) -> int:
+    try:
+        return len(dl)
+    except TypeError as error:
+        raise TypeError(
+            f"the {which} loader ({type(dl).__name__}) has no length; give it one by `Stream(loader, n)`"
+        ) from error
