@@ -1,0 +1,371 @@
+"""The loaders of a training run: one to train on, others to measure with."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self, cast, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from learnlite.data.batch import as_device, default_device, move, split_batch
+from learnlite.data.loader import Loader
+from learnlite.data.stream import Stream
+from learnlite.data.tensors import TensorItems, n_classes
+from learnlite.data.torch_loader import first_of_torch
+from learnlite.seeds import draw_seed, kept_rng, mix
+from learnlite.types import Batch, LossFunc
+
+
+@runtime_checkable
+class MakesTestSet(Protocol):
+    """A dataset that knows how to make one like itself of new items (say, of paths)."""
+
+    def test_set(self, items: Any) -> Any: ...
+
+
+class DataLoaders:
+    """A training loader, validation loaders, and what a learner has to know about their batches.
+
+    Any iterable of batches with a length is a loader: ours, torch's, a list; `Stream` gives a
+    generator a length.
+    A batch is a tuple or list whose first `n_inp` elements are the inputs (all but the last, if not
+    given), or a dict with the targets under the key (or keys) `label`.
+    `c` is the number of classes (or outputs), `vocab` their names, `loss_func` the loss to use.
+
+    >>> batches = [(torch.zeros(8, 4), torch.zeros(8))] * 5
+    >>> dls = DataLoaders(batches, batches[:1], device="cpu")
+    >>> len(dls.train), len(dls.valid)
+    (5, 1)
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        valid: Any = None,
+        *others: Any,
+        n_inp: int | None = None,
+        label: str | Sequence[str] = "labels",
+        device: str | int | torch.device | None = None,
+        path: str | Path = ".",
+        vocab: Sequence[Any] | None = None,
+        c: int | None = None,
+        loss_func: LossFunc | None = None,
+    ) -> None:
+        if n_inp is not None and n_inp < 1:
+            raise ValueError(f"`n_inp` must be at least 1, got {n_inp}")
+        given = [train, *(() if valid is None else (valid,)), *others]
+        for i, loader in enumerate(given):
+            _check_loader(loader, ("train", "valid")[i] if i < 2 else f"others[{i - 2}]")
+        self.loaders: list[Any] = given
+        self.n_inp = n_inp
+        self.labels: tuple[str, ...] = (label,) if isinstance(label, str) else tuple(label)
+        self.path = Path(path)
+        self.vocab = _vocab(train) if vocab is None else vocab
+        self.c = c if c is not None or self.vocab is None else len(self.vocab)
+        self.loss_func = loss_func
+        self._device = None if device is None else as_device(device)
+
+    @classmethod
+    def from_dsets(
+        cls,
+        *datasets: Any,
+        bs: int = 64,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int | None = None,
+        num_workers: int = 0,
+        n_inp: int | None = None,
+        label: str | Sequence[str] = "labels",
+        device: str | int | torch.device | None = None,
+        path: str | Path = ".",
+        vocab: Sequence[Any] | None = None,
+        c: int | None = None,
+        loss_func: LossFunc | None = None,
+        **loader_settings: Any,
+    ) -> Self:
+        """A `Loader` for each dataset; the first is trained on, shuffled, the others read in order.
+
+        `loader_settings` are further arguments of `Loader`, as `collate` or `timeout`.
+
+        >>> DataLoaders.from_dsets(range(100), range(10), bs=16, seed=1, device="cpu")
+        DataLoaders(train: 7 batches, valid: 1 batch, on cpu)
+        """
+        if not datasets:
+            raise ValueError("`from_dsets` needs at least one dataset, got none")
+        seed = draw_seed() if seed is None else seed
+        loaders: list[Any] = []
+        for i, dataset in enumerate(datasets):
+            loader = Loader(
+                dataset,
+                bs if i == 0 or val_bs is None else val_bs,
+                shuffle=shuffle and i == 0,
+                drop_last=drop_last and i == 0,
+                seed=mix(seed, i),
+                num_workers=num_workers,
+                **loader_settings,
+            )
+            loaders.append(loader)
+        return cls(
+            *loaders,
+            n_inp=n_inp,
+            label=label,
+            device=device,
+            path=path,
+            vocab=vocab,
+            c=c,
+            loss_func=loss_func,
+        )
+
+    @classmethod
+    def from_tensors(
+        cls,
+        *tensors: Any,
+        valid: Any = None,
+        valid_pct: float = 0.2,
+        bs: int = 64,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int | None = None,
+        n_inp: int | None = None,
+        device: str | int | torch.device | None = None,
+        path: str | Path = ".",
+        vocab: Sequence[Any] | None = None,
+        c: int | None = None,
+        loss_func: LossFunc | None = None,
+    ) -> Self:
+        """Loaders of tensors (or numpy arrays) in memory, which need no workers.
+
+        `from_tensors((x, y), (x_valid, y_valid))` takes the sets as they are; `from_tensors(x, y)`
+        holds back `valid_pct` of the rows, drawn from the seed. `c` is found from the targets.
+
+        >>> x, y = torch.randn(100, 8), torch.arange(100) % 3
+        >>> dls = DataLoaders.from_tensors(x, y, valid_pct=0.1, bs=32, device="cpu")
+        >>> dls, dls.c
+        (DataLoaders(train: 3 batches, valid: 1 batch, on cpu), 3)
+        """
+        seed = draw_seed() if seed is None else seed
+        sets = _tensor_sets(tensors, valid, valid_pct, mix(seed, -1), n_inp)
+        dls = cls.from_dsets(
+            *sets,
+            bs=bs,
+            val_bs=val_bs,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            seed=seed,
+            n_inp=n_inp,
+            device=device,
+            path=path,
+            vocab=vocab,
+            c=c,
+            loss_func=loss_func,
+        )
+        if dls.c is None and len(sets[0].tensors) > (n_inp or 1):
+            dls.c = n_classes([items.tensors[-1] for items in sets])
+        return dls
+
+    @property
+    def train(self) -> Any:
+        """The loader to train on."""
+        return self.loaders[0]
+
+    @property
+    def valid(self) -> Any:
+        """The loader to validate on, or None."""
+        return self.loaders[1] if len(self.loaders) > 1 else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go: as told, else CUDA, MPS or the CPU, whichever there is."""
+        if self._device is None:
+            self._device = default_device()
+        return self._device
+
+    @device.setter
+    def device(self, device: str | int | torch.device) -> None:
+        self._device = as_device(device)
+
+    def to(self, device: str | int | torch.device) -> Self:
+        """Send batches to `device` from now on."""
+        self.device = device
+        return self
+
+    def cuda(self) -> Self:
+        """Send batches to the current CUDA device from now on."""
+        return self.to("cuda")
+
+    def cpu(self) -> Self:
+        """Leave batches on the CPU from now on."""
+        return self.to("cpu")
+
+    def __getitem__(self, i: int) -> Any:
+        return self.loaders[i]
+
+    def __len__(self) -> int:
+        return len(self.loaders)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loaders)
+
+    def split(self, batch: Batch, *, need_targets: bool = False) -> tuple[Any, tuple[Any, ...]]:
+        """The inputs and targets of a batch: `(xb, yb)`, for a dict `(the rest, (targets,))`.
+
+        Without `need_targets` a batch may lack them, as in inference: `yb` is empty then.
+        """
+        return split_batch(batch, n_inp=self.n_inp, labels=self.labels, need_targets=need_targets)
+
+    def one_batch(self, i: int = 0) -> Batch:
+        """The first batch of loader `i`, on the device; loaders and random states do not notice."""
+        loader = self.loaders[i]
+        if isinstance(loader, Stream) and isinstance(loader.source, DataLoader):
+            loader = cast(Any, loader.source)
+        if isinstance(loader, Loader):
+            batch = loader.one_batch()
+        elif isinstance(loader, DataLoader):
+            batch = first_of_torch(loader)
+        else:
+            with kept_rng():
+                batch = loader.one_batch() if isinstance(loader, Stream) else next(iter(loader))
+        return move(batch, self.device)
+
+    def test_dl(self, items: Any, **settings: Any) -> Loader:
+        """A loader like the validation one over new items: a dataset, or tensors.
+
+        A dataset with a method `test_set(items)` is asked to make one like itself of the items.
+        `settings` are arguments of `Loader`, as `bs`.
+
+        >>> dls = DataLoaders.from_tensors(torch.randn(50, 8), torch.randn(50), bs=16, device="cpu")
+        >>> xb, yb = dls.split(next(iter(dls.test_dl(torch.randn(5, 8)))))
+        >>> xb[0].shape, yb
+        (torch.Size([5, 8]), ())
+        """
+        pattern = self.valid if self.valid is not None else self.train
+        dataset = getattr(pattern, "dataset", None)
+        if isinstance(dataset, MakesTestSet):
+            items = dataset.test_set(items)
+        elif isinstance(items, Tensor):
+            items = TensorItems(items)
+        if isinstance(pattern, Loader):
+            return pattern.like(items, **settings)
+        if isinstance(pattern, DataLoader):
+            like = cast(Any, pattern)
+            settings = {"num_workers": like.num_workers, "collate": like.collate_fn} | settings
+            settings.setdefault("bs", like.batch_size or 64)
+        return Loader(items, **settings)
+
+    def __repr__(self) -> str:
+        parts: list[str] = []
+        for i, loader in enumerate(self.loaders):
+            name = ("train", "valid")[i] if i < 2 else f"[{i}]"
+            n_batches = len(loader)
+            parts.append(f"{name}: {n_batches:,} {'batch' if n_batches == 1 else 'batches'}")
+        device = "" if self._device is None else f", on {self._device}"
+        return f"DataLoaders({', '.join(parts)}{device})"
+
+
+def _check_loader(loader: Any, name: str) -> None:
+    given = f"`{name}` is a `{type(loader).__name__}`"
+    if isinstance(loader, Tensor) or (
+        isinstance(loader, tuple)
+        and loader
+        and all(isinstance(part, Tensor) for part in cast(tuple[Any, ...], loader))
+    ):
+        raise TypeError(
+            f"{given} of tensors, not a loader of batches; use "
+            "`DataLoaders.from_tensors((x, y), (x_valid, y_valid))`"
+        )
+    if isinstance(loader, Dataset | TensorItems):
+        raise TypeError(
+            f"{given}, a dataset and not a loader; use `DataLoaders.from_dsets(train, valid)`"
+        )
+    if isinstance(loader, str | bytes | Path | dict):
+        raise TypeError(f"{given}, not a loader; give an iterable of batches, as a `Loader`")
+    try:
+        n_batches = len(loader)
+    except TypeError:
+        if not callable(loader) and not _is_iterable(loader):
+            raise TypeError(_not_iterable(given)) from None
+        raise TypeError(
+            f"{given}, which has no length; say how many batches an epoch has: "
+            "`Stream(generator, n)`, or `Stream(function, n)` with a function that makes it anew"
+        ) from None
+    if not _is_iterable(loader):
+        raise TypeError(_not_iterable(given))
+    if not n_batches:
+        what = "training" if name == "train" else "validation"
+        advice = (
+            "look at the length of its dataset, and at `drop_last`"
+            if name == "train"
+            else "leave it out to train without validation"
+        )
+        raise ValueError(f"no {what} batches: the length of `{name}` is 0; {advice}")
+
+
+def _is_iterable(loader: Any) -> bool:
+    return isinstance(loader, Iterable) or hasattr(loader, "__getitem__")
+
+
+def _not_iterable(given: str) -> str:
+    return f"{given}, which cannot be iterated; give an iterable of batches, as a `Loader`"
+
+
+def _vocab(loader: Any) -> Sequence[Any] | None:
+    dataset = getattr(loader, "dataset", None)
+    while isinstance(dataset, Subset):
+        dataset = cast(Any, dataset).dataset
+    for name in ("vocab", "classes"):  # ours and fastai's, torchvision's
+        vocab = getattr(dataset, name, None)
+        if isinstance(vocab, list | tuple) and vocab:
+            return cast(Sequence[Any], vocab)
+    return None
+
+
+def _tensor_sets(
+    given: tuple[Any, ...], valid: Any, valid_pct: float, seed: int, n_inp: int | None
+) -> list[TensorItems]:
+    """The training set and the others: as given, or the rows of one set split in two."""
+    if not given:
+        raise ValueError("`from_tensors` needs tensors: `from_tensors((x, y), (x_valid, y_valid))`")
+    if _is_group(given[0]):
+        groups = given if valid is None else (*given, valid)
+    else:
+        groups = ((*given,),) if valid is None else ((*given,), valid)
+    if not all(_is_group(group) for group in groups):
+        raise TypeError(
+            "tensors and tuples of tensors are mixed; give either `from_tensors(x, y)` or "
+            "`from_tensors((x, y), (x_valid, y_valid))`"
+        )
+    widths = sorted({len(group) for group in groups})
+    if len(widths) > 1:
+        raise ValueError(f"the sets must have as many tensors each, got {widths}")
+    if widths[0] > 2 and n_inp is None:
+        raise ValueError(
+            f"{widths[0]} tensors in one set: say with `n_inp` how many of them are inputs; or, if "
+            "some are for validation, give pairs: `from_tensors((x, y), (x_valid, y_valid))`"
+        )
+    sets = [TensorItems(*group) for group in groups]
+    return sets if len(sets) > 1 else _held_back(sets[0], valid_pct, seed)
+
+
+def _is_group(value: Any) -> bool:
+    """Whether it is a set, (x, y), and not one tensor written as a list of numbers or rows."""
+    if not isinstance(value, tuple | list):
+        return False
+    parts = cast(Sequence[Any], value)
+    if isinstance(value, list):
+        return any(isinstance(part, Tensor | np.ndarray) for part in parts)
+    return not any(isinstance(part, int | float) for part in parts)
+
+
+def _held_back(items: TensorItems, valid_pct: float, seed: int) -> list[TensorItems]:
+    if not 0 <= valid_pct < 1:
+        raise ValueError(f"`valid_pct` must be a fraction from 0 up to 1, got {valid_pct}")
+    if not valid_pct or len(items) < 2:
+        return [items]
+    n_valid = min(max(round(len(items) * valid_pct), 1), len(items) - 1)
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
+    order = order.to(items.tensors[0].device)
+    return [TensorItems(*items.take(order[n_valid:])), TensorItems(*items.take(order[:n_valid]))]

@@ -1,0 +1,43 @@
+"""One batch of a torch `DataLoader`, without its workers and without a trace."""
+
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from learnlite.seeds import kept_rng
+from learnlite.types import Batch
+
+
+def first_of_torch(loader: Any) -> Batch:
+    """The first batch, read in this process; generators and a running epoch stay as they are."""
+    with kept_rng():
+        if cast(Any, type(loader)).__iter__ is not cast(Any, DataLoader).__iter__:
+            return next(iter(loader))
+        states = [(generator, generator.get_state()) for generator in _generators(loader)]
+        try:
+            here: Any = DataLoader(
+                loader.dataset,
+                collate_fn=loader.collate_fn,
+                generator=torch.Generator(),
+                **_order(loader),
+            )
+            return next(iter(here))
+        finally:
+            for generator, state in states:
+                generator.set_state(state)
+
+
+def _generators(loader: Any) -> list[torch.Generator]:
+    holders = [loader, loader.sampler, loader.batch_sampler]
+    holders.append(getattr(loader.batch_sampler, "sampler", None))
+    found = [getattr(holder, "generator", None) for holder in holders]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+def _order(loader: Any) -> dict[str, Any]:
+    if isinstance(loader.dataset, IterableDataset):
+        return {"batch_size": loader.batch_size, "drop_last": loader.drop_last}
+    if loader.batch_sampler is not None:
+        return {"batch_sampler": loader.batch_sampler}
+    return {"batch_size": None, "sampler": loader.sampler}
