@@ -30,7 +30,9 @@ def write(path: Path, state: Any) -> None:
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError | RuntimeError):
-            raise OSError(f"could not write {path}: {error}; the file that was there is untouched") from error
+            raise OSError(
+                f"could not write {path}: {error}; the file that was there is untouched"
+            ) from error
         raise
     _flush_folder(path.parent)
 
@@ -38,8 +40,14 @@ def write(path: Path, state: Any) -> None:
 def read(path: Path, device: torch.device | str | None = None) -> Any:
     """Load what `write` saved; only tensors and plain values come out of a file, never code."""
     if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
-        raise FileNotFoundError(f"there is no file {path}; in its folder: {', '.join(there) or 'nothing saved'}")
+        there = (
+            sorted(p.stem for p in path.parent.glob(f"*{path.suffix}"))
+            if path.parent.is_dir()
+            else []
+        )
+        raise FileNotFoundError(
+            f"there is no file {path}; in its folder: {', '.join(there) or 'nothing saved'}"
+        )
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
@@ -63,7 +71,9 @@ def load_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) 
     faults = [
         f"shape differs: `{name}` is {tuple(value.shape)} in the file, {tuple(ours[name].shape)} in the model"
         for name, value in state.items()
-        if isinstance(value, Tensor) and isinstance(ours.get(name), Tensor) and value.shape != ours[name].shape
+        if isinstance(value, Tensor)
+        and isinstance(ours.get(name), Tensor)
+        and value.shape != ours[name].shape
     ]
     if strict:
         faults += _listed("missing in the file", [name for name in ours if name not in state])
@@ -117,7 +127,11 @@ def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Iterator[Non
 def _copied(values: dict[str, Any]) -> dict[str, Any]:
     """A copy that shares no tensor but the parameters themselves."""
     return {
-        key: list(value) if key == "params" else value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        key: list(value)
+        if key == "params"
+        else value.clone()
+        if isinstance(value, Tensor)
+        else copy.deepcopy(value)
         for key, value in values.items()
     }
 

@@ -27,7 +27,11 @@ class WholeSteps:
     def __enter__(self) -> "WholeSteps":
         self._depth += 1
         is_main = threading.current_thread() is threading.main_thread()
-        if self._depth == 1 and is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if (
+            self._depth == 1
+            and is_main
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        ):
             signal.signal(signal.SIGINT, self._handle)
             self._installed = True
         return self
@@ -65,7 +69,10 @@ class _Step:
         self._guard.stepping = True
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is None:
             self._guard.end_step()

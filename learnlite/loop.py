@@ -42,7 +42,7 @@ class Loop(LoopState):
                 self._validate_pass(self.dls.valid)
 
     def _train_pass(self) -> None:
-        self.training, self.dl = True, self.dls.train
+        self.training, self.dl, self._noise = True, self.dls.train, mix(self.seed, _STEP)
         self.model.train()
         with self.callbacks.around("train"), self._span("train", "after_train"):
             self._run("before_train")
@@ -51,7 +51,7 @@ class Loop(LoopState):
                 self.progress.finish_batch()
 
     def _train_batch(self, batch: Batch) -> None:
-        seed_torch(mix(self.seed, _STEP, self.progress.lifetime_batch), self.dls.device)
+        seed_torch(mix(self._noise, self.progress.lifetime_batch), self.dls.device)
         with self._span("batch", "after_batch"):
             if self.progress.window_opens:
                 self._drop_gradients()  # here and not after the step: a cancelled batch may leave some

@@ -18,5 +18,7 @@ def axes(ax: Any = None, *, n: int | None = None, width: float = 6.0, height: fl
         return ax
     plt = pyplot()
     columns = 1 if n is None else max(n, 1)
-    _, new = plt.subplots(1, columns, figsize=(width * columns, height), squeeze=False, constrained_layout=True)
+    _, new = plt.subplots(
+        1, columns, figsize=(width * columns, height), squeeze=False, constrained_layout=True
+    )
     return new[0, 0] if n is None else list(new[0, :n])

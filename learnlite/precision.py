@@ -28,7 +28,9 @@ class Precision:
     def unscale(self, opt: Optimizer, factor: float = 1.0) -> None:
         """Make the gradients what `before_step` is promised: unscaled, and times `factor`."""
         if factor != 1.0:
-            gradients = [p.grad for group in opt.param_groups for p in group["params"] if p.grad is not None]
+            gradients = [
+                p.grad for group in opt.param_groups for p in group["params"] if p.grad is not None
+            ]
             torch._foreach_mul_(gradients, factor)  # one launch; there is no public name for it
 
     def step(self, opt: Optimizer) -> bool:

@@ -57,7 +57,9 @@ class Progress:
         """The running training batch, counted from the learner's first fit: the seed of its noise."""
         return self.past_batches + self.train_iter
 
-    def next_fit(self, n_epoch: int, n_iter: int, n_valid: int, *, start_epoch: int = 0) -> "Progress":
+    def next_fit(
+        self, n_epoch: int, n_iter: int, n_valid: int, *, start_epoch: int = 0
+    ) -> "Progress":
         """The counts with which the next fit begins."""
         begun = 1 if self.batches else 0
         return Progress(

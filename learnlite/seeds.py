@@ -27,7 +27,7 @@ def mix(seed: int, *counters: int) -> int:
     (True, False)
     """
     state = seed & _MASK
-    for counter in (*counters, 0):
+    for counter in counters or (0,):
         # The finalizer of splitmix64: two multiplications spread each bit over all of them.
         state = (state ^ (counter & _MASK)) + _GOLDEN & _MASK
         state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
@@ -60,7 +60,9 @@ def kept_rng(device: torch.device | None = None) -> Iterator[None]:
     True
     """
     cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state(device) if device is not None and device.type == "cuda" else None
+    cuda = (
+        torch.cuda.get_rng_state(device) if device is not None and device.type == "cuda" else None
+    )
     mps = torch.mps.get_rng_state() if device is not None and device.type == "mps" else None
     python = random.getstate()
     numpy = np.random.get_state()

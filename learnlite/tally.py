@@ -50,13 +50,15 @@ class LossLog:
         """All losses so far: the list itself, which grows."""
         self._stack()
         for chunk in self._chunks:
-            self._read += chunk.tolist()  # host sync: asked for by the bar, the epoch's end or the user
+            self._read += (
+                chunk.tolist()
+            )  # host sync: asked for by the bar, the epoch's end or the user
         self._chunks.clear()
         return self._read
 
     def _stack(self) -> None:
         if self._pending:
-            self._chunks.append(torch.stack([loss.reshape(()).float() for loss in self._pending]))
+            self._chunks.append(torch.stack(self._pending).reshape(-1).float())
             self._pending.clear()
 
 
@@ -109,7 +111,9 @@ def update_metrics(metrics: Sequence[Metric], pred: Any, yb: tuple[Any, ...]) ->
             metric.update(detached, *yb)
         except Exception as error:
             shapes = ", ".join(str(tuple(t.shape)) for t in (pred, *yb) if isinstance(t, Tensor))
-            error.add_note(f"raised by the metric `{metric.name}`, given prediction and target of shapes {shapes}")
+            error.add_note(
+                f"raised by the metric `{metric.name}`, given prediction and target of shapes {shapes}"
+            )
             raise
 
 
