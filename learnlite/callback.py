@@ -256,7 +256,11 @@ def on(*, order: int = Order.NORMAL, **events: Function[..., Any]) -> Callback:
         return lambda self: function(self.learn)
 
     members: dict[str, Any] = {name: method(function) for name, function in events.items()}
-    members |= {"order": order, "__repr__": lambda self: f"on({', '.join(events)})"}
+
+    def shown(cb: Callback) -> str:
+        return f"on({', '.join(events)})"
+
+    members |= {"order": order, "__repr__": shown}
     return type("on", (Callback,), members)()
 
 

@@ -3,7 +3,7 @@
 import copy
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def load_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) 
 
 
 @contextmanager
-def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Iterator[None]:
+def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Generator[None]:
     """Give back the modules and the optimizer bit for bit as they were, whatever happens inside.
 
     That is: parameters, buffers, gradients, training modes; the optimizer's state and groups. The

@@ -1,7 +1,7 @@
 """The callbacks of a learner, in order, and the table of who is called at which event."""
 
 from collections.abc import Callable as Function
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,7 +64,7 @@ class Callbacks:
         return removed
 
     @contextmanager
-    def added(self, cbs: Any) -> Iterator[list[Callback]]:
+    def added(self, cbs: Any) -> Generator[list[Callback]]:
         """With these callbacks, for a while."""
         added = self.add(cbs)
         try:
@@ -74,7 +74,7 @@ class Callbacks:
             self.rebuild()
 
     @contextmanager
-    def removed(self, cbs: Any) -> Iterator[list[Callback]]:
+    def removed(self, cbs: Any) -> Generator[list[Callback]]:
         """Without these callbacks, for a while; then they stand where they stood."""
         before = list(self._cbs)
         removed = self.remove(cbs)
@@ -180,7 +180,7 @@ def _overrides(cb: Callback, name: str) -> bool:
 
 
 @contextmanager
-def _names_callback(cb: Callback, event: str) -> Iterator[None]:
+def _names_callback(cb: Callback, event: str) -> Generator[None]:
     try:
         yield
     except CancelException:

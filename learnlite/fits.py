@@ -3,12 +3,13 @@
 import copy
 import math
 from collections import namedtuple
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 from torch import nn
+from torch.optim import Optimizer
 
 from learnlite import checkpoint, optim, schedules, suggest
 from learnlite.callbacks.check import Checks
@@ -31,6 +32,7 @@ class Fits(Loop):
     lr: float | slice | None
     wd: float | None
     wd_bn_bias: bool
+    train_bn: bool
     moms: tuple[float, float, float]
     splitter: Splitter
 
@@ -194,9 +196,21 @@ class Fits(Loop):
         """The parameters in the groups that `splitter` makes, the body first."""
         return optim.layer_groups(self.model, self.splitter)
 
-    def create_opt(self) -> None:
+    def freeze_to(self, n: int) -> None:
+        """Freeze the layer groups before `n`; negative numbers count from the last."""
+        optim.freeze_to(self.layer_groups, n, self.model, train_bn=self.train_bn)
+
+    def freeze(self) -> None:
+        """Freeze all layer groups but the last."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Train all layer groups."""
+        self.freeze_to(0)
+
+    def create_opt(self) -> Optimizer:
         """Make the optimizer anew, from `opt_func`: a plain one of `torch.optim`."""
-        self.opt = optim.make_optimizer(
+        self.opt = opt = optim.make_optimizer(
             self.opt_func,
             self.model,
             self.layer_groups,
@@ -204,19 +218,21 @@ class Fits(Loop):
             wd=self.wd,
             wd_bn_bias=self.wd_bn_bias,
         )
-        self._own = {
-            name: optim.get_hyper(self.opt, name)
-            for name in ("lr", "wd")
-            if name in optim.hyper_names(self.opt)
-        }
-        self._parameters = [p for group in self.opt.param_groups for p in group["params"]]
+        known = optim.hyper_names(opt)
+        self._own = {name: optim.get_hyper(opt, name) for name in ("lr", "wd") if name in known}
+        self._parameters = [p for group in opt.param_groups for p in group["params"]]
+        return opt
+
+    def ready_opt(self, *, reset: bool = False) -> Optimizer:
+        """The optimizer, made if there is none yet or if it is to be a new one."""
+        return self.create_opt() if self.opt is None or reset else self.opt
 
     # What a fit needs before it begins
 
     @contextmanager
     def _begun(
         self, n_epoch: int, lr: LR, wd: float | None, reset_opt: bool, start_epoch: int
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         if self._fitting:
             raise RuntimeError(
                 "`fit` was called inside `fit` of the same learner; to change course from a callback raise "
@@ -235,14 +251,13 @@ class Fits(Loop):
             )
         n_valid = 0 if self.dls.valid is None else _length(self.dls.valid, "validation")
         self._to_device()
-        if self.opt is None or reset_opt:
-            self.create_opt()
+        opt = self.ready_opt(reset=reset_opt)
         for name, value in (
             ("lr", self.lr if lr is None else lr),
             ("wd", self.wd if wd is None else wd),
         ):
             if value is not None or name in self._own:
-                optim.set_hyper(self.opt, name, self._own[name] if value is None else value)
+                optim.set_hyper(opt, name, self._own[name] if value is None else value)
         self.progress = self.progress.next_fit(n_epoch, n_iter, n_valid, start_epoch=start_epoch)
         self._fitting = True
         try:
@@ -262,8 +277,7 @@ class Fits(Loop):
 
     def _peak(self, lr: LR, reset_opt: bool) -> Any:
         """The highest rate of a schedule: a number, or an array with one for each layer group."""
-        if self.opt is None or reset_opt:
-            self.create_opt()
+        self.ready_opt(reset=reset_opt)
         lr = self.lr if lr is None else lr
         rates = optim.spread_lr(self._own["lr"] if lr is None else lr, len(self._own["lr"]))
         return rates[0] if len(rates) == 1 else np.array(rates)
@@ -286,7 +300,7 @@ class Fits(Loop):
             self.loss_func.to(device)
 
     @contextmanager
-    def _unchanged(self) -> Iterator[None]:
+    def _unchanged(self) -> Generator[None]:
         """Everything a fit changes, given back as it was."""
         modules = [m for m in (self.model, self.loss_func) if isinstance(m, nn.Module)]
         opt, own, progress = self.opt, self._own, self.progress

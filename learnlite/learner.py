@@ -1,6 +1,6 @@
 """The learner: data, model, loss and metrics together, and the ways to train them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,20 +90,6 @@ class Learner(Fits):
         self.callbacks = Callbacks(self, defaults)
         self.callbacks.add(cbs)
 
-    # Layer groups
-
-    def freeze_to(self, n: int) -> None:
-        """Freeze the layer groups before `n`; negative numbers count from the last."""
-        optim.freeze_to(self.layer_groups, n, self.model, train_bn=self.train_bn)
-
-    def freeze(self) -> None:
-        """Freeze all layer groups but the last."""
-        self.freeze_to(-1)
-
-    def unfreeze(self) -> None:
-        """Train all layer groups."""
-        self.freeze_to(0)
-
     # Callbacks
 
     @property
@@ -134,31 +120,31 @@ class Learner(Fits):
     add_cbs, remove_cbs = add_cb, remove_cb
 
     @contextmanager
-    def added_cbs(self, cbs: Any) -> Iterator["Learner"]:
+    def added_cbs(self, cbs: Any) -> Generator["Learner"]:
         """With these callbacks, for a while."""
         with self.callbacks.added(cbs):
             yield self
 
     @contextmanager
-    def removed_cbs(self, cbs: Any) -> Iterator["Learner"]:
+    def removed_cbs(self, cbs: Any) -> Generator["Learner"]:
         """Without these callbacks, for a while."""
         with self.callbacks.removed(cbs):
             yield self
 
     @contextmanager
-    def no_bar(self) -> Iterator["Learner"]:
+    def no_bar(self) -> Generator["Learner"]:
         """Without bars, for a while; the rows of the table are printed plainly."""
         with self._shown_by(ProgressBar(bars=False)):
             yield self
 
     @contextmanager
-    def no_logging(self) -> Iterator["Learner"]:
+    def no_logging(self) -> Generator["Learner"]:
         """Without bars and without rows, for a while."""
         with self._shown_by(None):
             yield self
 
     @contextmanager
-    def _shown_by(self, shower: Callback | None) -> Iterator[None]:
+    def _shown_by(self, shower: Callback | None) -> Generator[None]:
         shown = [cb for cb in self.callbacks if isinstance(cb, ProgressBar)]
         with self.callbacks.removed(shown), self.callbacks.added(shower if shown else None):
             yield
@@ -168,7 +154,7 @@ class Learner(Fits):
         print(self.callbacks.describe())
 
     @contextmanager
-    def loss_not_reduced(self) -> Iterator["Learner"]:
+    def loss_not_reduced(self) -> Generator["Learner"]:
         """With a loss for each sample instead of their mean."""
         if not hasattr(self.loss_func, "reduction"):
             raise TypeError(
@@ -198,9 +184,7 @@ class Learner(Fits):
         saved = isinstance(state, dict) and set(state) == {"model", "opt"}
         opt = state["opt"] if saved and with_opt else None
         if opt is not None:
-            if self.opt is None:
-                self.create_opt()
-            optim.check_state(opt, self.opt, self.model)
+            optim.check_state(opt, self.ready_opt(), self.model)
         checkpoint.load_model(self.model, state["model"] if saved else state, strict=strict)
         if opt is not None:
             self.opt.load_state_dict(opt)
@@ -229,7 +213,7 @@ class Learner(Fits):
         return path if path.suffix == ".pth" else path.with_name(path.name + ".pth")
 
 
-def _checked_loss(loss_func: Any) -> LossFunc:
+def _checked_loss(loss_func: LossFunc) -> LossFunc:
     if isinstance(loss_func, type) or not callable(loss_func):
         name = getattr(loss_func, "__name__", repr(loss_func))
         raise TypeError(

@@ -1,8 +1,11 @@
 """The fit loop, whole: what happens in which order, and the event of each moment."""
 
+# `_Span` is the loop's own:
+# pyright: reportPrivateUsage=false
+
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -190,7 +193,7 @@ class Loop(LoopState):
         return itertools.islice(batches, progress.n_valid - progress.valid_batches)
 
     @contextmanager
-    def _batch_kept(self) -> Iterator[None]:
+    def _batch_kept(self) -> Generator[None]:
         """Put the state of the running batch and pass back, for a validation inside a fit."""
         names = ("dl", "training", "xb", "yb", "pred", "loss", "cancelled", "metrics")
         kept = {name: getattr(self, name) for name in names}

@@ -7,7 +7,6 @@ scaled, the gradients at `before_step` are whole.
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -28,10 +27,10 @@ class Precision:
     def unscale(self, opt: Optimizer, factor: float = 1.0) -> None:
         """Make the gradients what `before_step` is promised: unscaled, and times `factor`."""
         if factor != 1.0:
-            gradients = [
-                p.grad for group in opt.param_groups for p in group["params"] if p.grad is not None
-            ]
-            torch._foreach_mul_(gradients, factor)  # one launch; there is no public name for it
+            for group in opt.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(factor)
 
     def step(self, opt: Optimizer) -> bool:
         """Step the optimizer; tells whether the weights changed."""

@@ -5,7 +5,7 @@ There is no random state to save or to lose: the order of an epoch is drawn from
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -50,7 +50,7 @@ def seed_torch(value: int, device: torch.device | None = None) -> None:
 
 
 @contextmanager
-def kept_rng(device: torch.device | None = None) -> Iterator[None]:
+def kept_rng(device: torch.device | None = None) -> Generator[None]:
     """Give back the random states of torch, numpy and Python as they were before.
 
     >>> before = torch.get_rng_state()

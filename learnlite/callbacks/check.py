@@ -1,7 +1,7 @@
 """What can be told to be wrong before training time is spent on it."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ class Checks(Callback):
     order = Order.SETUP
 
     @contextmanager
-    def around_fit(self) -> Iterator[None]:
+    def around_fit(self) -> Generator[None]:
         learn = self.learn
         if not any(p.requires_grad for p in learn.model.parameters()):
             raise ValueError(

@@ -1,6 +1,6 @@
 """Gradients: gathered over several batches."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from learnlite.callback import Callback
@@ -26,7 +26,7 @@ class GradientAccumulation(Callback):
         self.n_acc = n_acc
 
     @contextmanager
-    def around_fit(self) -> Iterator[None]:
+    def around_fit(self) -> Generator[None]:
         progress = self.learn.progress
         progress.n_acc = self.n_acc
         try:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable as Function
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from learnlite import optim
 from learnlite.callback import Callback
 from learnlite.events import CancelFitException, CancelValidException, Order
 from learnlite.plots import axes
+from learnlite.suggest import Curve
 from learnlite.tally import Clock, LossLog, Smoothed
 
 _DIVERGED = 4.0  # times the best smoothed loss
@@ -47,7 +48,7 @@ class LRFinder(Callback):
         return self.start_lr * (self.end_lr / self.start_lr) ** (i / (self.num_it - 1))
 
     @contextmanager
-    def around_fit(self) -> Iterator[None]:
+    def around_fit(self) -> Generator[None]:
         self._losses = LossLog()
         self._lrs: list[float] = []
         self._clock = Clock()
@@ -98,8 +99,8 @@ class LRFinder(Callback):
 
 
 def suggestions(
-    lrs: Sequence[float],
-    losses: Sequence[float],
+    lrs: Curve,
+    losses: Curve,
     num_it: int,
     functions: Sequence[Function[..., Any]],
 ) -> dict[str, tuple[float, tuple[float, float]] | tuple[None, None]]:
@@ -115,8 +116,8 @@ def suggestions(
 
 
 def plot_lr_find(
-    lrs: Sequence[float],
-    losses: Sequence[float],
+    lrs: Curve,
+    losses: Curve,
     points: dict[str, tuple[float, float]],
     ax: Any = None,
 ) -> Any:

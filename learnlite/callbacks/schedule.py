@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable as Function
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -41,7 +41,7 @@ class ParamScheduler(Callback):
         self.controls = frozenset(self.scheds)
 
     @contextmanager
-    def around_fit(self) -> Iterator[None]:
+    def around_fit(self) -> Generator[None]:
         opt = self.learn.opt
         before = {
             name: optim.get_hyper(opt, name) for name in self.scheds
@@ -103,7 +103,7 @@ class TorchScheduler(Callback):
         self.per = per
 
     @contextmanager
-    def around_fit(self) -> Iterator[None]:
+    def around_fit(self) -> Generator[None]:
         opt = self.learn.opt
         before = [(group, dict(group)) for group in opt.param_groups]
         for group in opt.param_groups:
