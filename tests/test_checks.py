@@ -130,7 +130,7 @@ def test_yes_and_no_lie_between_0_and_1(loss):
 
 
 @pytest.mark.parametrize(
-    "loss, pred, targ",
+    ("loss", "pred", "targ"),
     [
         (nn.CrossEntropyLoss(), (4, 3), torch.zeros(4).long()),
         (nn.CrossEntropyLoss(), (4, 3), torch.zeros(4).byte()),

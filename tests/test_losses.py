@@ -193,7 +193,7 @@ def test_bce_weights_lie_along_the_axis():
 
 
 @pytest.mark.parametrize(
-    "loss, reference", [(MSELossFlat(), F.mse_loss), (L1LossFlat(), F.l1_loss)]
+    ("loss", "reference"), [(MSELossFlat(), F.mse_loss), (L1LossFlat(), F.l1_loss)]
 )
 def test_numbers_are_compared_one_to_one(loss, reference):
     outputs, numbers = torch.randn(8, 1, requires_grad=True), torch.randn(8)
@@ -256,7 +256,7 @@ def test_losses_are_modules_that_can_be_copied_moved_and_shown():
 
 
 @pytest.mark.parametrize(
-    "targ, loss",
+    ("targ", "loss"),
     [
         (torch.tensor([0, 3]), CrossEntropyLossFlat),
         (torch.zeros(2, 5).long(), CrossEntropyLossFlat),
@@ -290,7 +290,7 @@ def test_targets_that_name_no_loss():
 
 
 @pytest.mark.parametrize(
-    "loss, pred, targ, message",
+    ("loss", "pred", "targ", "message"),
     [
         (
             CrossEntropyLossFlat(),

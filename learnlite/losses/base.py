@@ -16,7 +16,7 @@ class FlatLoss(nn.Module, ABC):
 
     def __init__(self, axis: int, weight: Tensor | Sequence[float] | None, reduction: str) -> None:
         super().__init__()
-        if not isinstance(axis, int):
+        if isinstance(axis, Tensor | Sequence):
             raise TypeError(
                 f"`axis` is the number of the class axis, got {axis!r}; pass weights as `weight=`"
             )

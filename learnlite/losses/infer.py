@@ -21,9 +21,10 @@ def infer_loss(targ: Tensor) -> FlatLoss:
     >>> infer_loss(torch.tensor([[0.3], [1.7]]))
     MSELossFlat()
     """
-    if not isinstance(targ, Tensor):
+    given: object = targ
+    if not isinstance(given, Tensor):
         raise ValueError(
-            f"the targets are a {type(targ).__name__}, which names no loss; pass `loss_func`"
+            f"the targets are a {type(given).__name__}, which names no loss; pass `loss_func`"
         )
     if targ.is_complex():
         raise ValueError(f"targets of {targ.dtype} name no loss; pass `loss_func`")

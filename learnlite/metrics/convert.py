@@ -170,11 +170,5 @@ def _one_number(name: str, value: Any) -> Tensor:
             f"the metric `{name}` must give one number, got the shape {tuple(value.shape)}; add "
             "`.mean()` at its end"
         )
-    value = value.detach().reshape(())
-    return (
-        value
-        if value.is_floating_point()
-        else value.double()
-        if value.device.type != "mps"
-        else value.float()
-    )
+    number: Tensor = value.detach().reshape(())
+    return number

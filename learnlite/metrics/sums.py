@@ -30,7 +30,7 @@ class RMSE(Metric):
 
 
 class Perplexity(Metric):
-    """e to the mean cross entropy of a token, over all that are not `ignore_index`.
+    """The exponential of the mean cross entropy of a token, of all that are not `ignore_index`.
 
     >>> round(Perplexity()(torch.zeros(2, 5, 10), torch.ones(2, 5).long()).item(), 3)
     10.0
@@ -106,7 +106,7 @@ def rmse(pred: Tensor, targ: Tensor) -> Tensor:
 
 
 def perplexity(pred: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int = -100) -> Tensor:
-    """e to the mean cross entropy; as `metrics=` it is that of the whole set (`Perplexity`).
+    """The exponential of the cross entropy; as `metrics=` that of the whole set.
 
     >>> round(perplexity(torch.zeros(8, 4), torch.zeros(8).long()).item(), 3)
     4.0
