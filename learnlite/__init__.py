@@ -56,6 +56,7 @@ from learnlite.suggest import minimum, slide, steep, valley
 __version__ = "0.1.0"
 
 __all__ = [
+    "SGD",
     "Adam",
     "BCEWithLogitsLossFlat",
     "CSVLogger",
@@ -86,7 +87,6 @@ __all__ = [
     "ProgressCallback",
     "RAdam",
     "Recorder",
-    "SGD",
     "SchedCos",
     "SchedExp",
     "SchedLin",

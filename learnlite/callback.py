@@ -86,7 +86,7 @@ class Callback:
     pct_train: "_OfLearner[float]" = _OfLearner()
 
     def before_fit(self) -> None:
-        """The fit begins: optimizer and progress are set; nothing has been read from the loaders."""
+        """The fit begins: optimizer and progress are set, and no loader has been read."""
 
     def before_epoch(self) -> None:
         """An epoch begins."""
@@ -95,7 +95,7 @@ class Callback:
         """The training pass begins: the model is in training mode, `training` is true."""
 
     def before_batch(self) -> None:
-        """`xb` and `yb` are on the device, and may be replaced: the model gets what stands there."""
+        """`xb` and `yb` are on the device, and may be replaced: the model gets what is there."""
 
     def after_pred(self) -> None:
         """`pred` is set, and may be replaced: the loss gets what stands there."""
@@ -110,7 +110,7 @@ class Callback:
         """The gradients of this batch are in; with accumulation, of the window so far."""
 
     def before_step(self) -> None:
-        """The gradients are whole and unscaled, and may be changed; the optimizer's step is next."""
+        """The gradients are whole and unscaled, and may be changed; the step is next."""
 
     def after_step(self) -> None:
         """The weights have changed."""
@@ -138,11 +138,11 @@ class Callback:
         return ExitStack()
 
     def around_train(self) -> AbstractContextManager[Any]:
-        """Entered before `before_train`, left after `after_train` and on every error or cancel."""
+        """Entered before `before_train`, left after `after_train`, on errors too."""
         return ExitStack()
 
     def around_validate(self) -> AbstractContextManager[Any]:
-        """Entered before `before_validate`, left after `after_validate` and on every error or cancel."""
+        """Entered before `before_validate`, left after `after_validate`, on errors too."""
         return ExitStack()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -217,7 +217,8 @@ def _check_member(cls: type, name: str, value: Any) -> None:
             )
     elif name.startswith("after_cancel_"):
         raise TypeError(
-            f"`{cls.__name__}.{name}` is not an event; write `after_{name[13:]}` and look at `self.learn.cancelled`"
+            f"`{cls.__name__}.{name}` is not an event; write `after_{name[13:]}` "
+            "and look at `self.learn.cancelled`"
         )
     elif re.match("(before|after|around)_", name) or difflib.get_close_matches(
         name, EVENTS, 1, 0.85

@@ -52,8 +52,9 @@ def read(path: Path, device: torch.device | str | None = None) -> Any:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise ValueError(
-            f"{path} does not load as weights ({type(error).__name__}); it is damaged, or it holds more than "
-            "tensors and plain values, which is refused because loading it could run its code"
+            f"{path} does not load as weights ({type(error).__name__}); it is damaged, "
+            "or it holds more than tensors and plain values, which is refused because loading it "
+            "could run its code"
         ) from error
 
 
@@ -69,7 +70,8 @@ def load_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) 
     """
     ours = model.state_dict()
     faults = [
-        f"shape differs: `{name}` is {tuple(value.shape)} in the file, {tuple(ours[name].shape)} in the model"
+        f"shape differs: `{name}` is {tuple(value.shape)} in the file, "
+        f"{tuple(ours[name].shape)} in the model"
         for name, value in state.items()
         if isinstance(value, Tensor)
         and isinstance(ours.get(name), Tensor)

@@ -128,7 +128,7 @@ class Fits(Loop):
         div: float = 5.0,
         **kwargs: Any,
     ) -> None:
-        """Train the last layer group for `freeze_epochs`, then all of them with rates that grow to it.
+        """Train the last layer group for `freeze_epochs`, then all, with rates that grow to it.
 
         `kwargs` go to both calls of `fit_one_cycle`.
         """
@@ -153,8 +153,8 @@ class Fits(Loop):
 
         Nothing remains of the run: weights, optimizer, recorder, random states and the loaders'
         position are as before, and a fit after it is bit for bit a fit without it. Callbacks that
-        record, decide, save or report stand aside, and those that drive the learning rate. (A `Stream`
-        of a generator that is running already cannot be put back: give it the function instead.)
+        record, decide, save or report stand aside, and those that drive the learning rate. (A
+        `Stream` of a generator that runs already cannot be put back: give it the function.)
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         functions = listify(suggest_funcs)
@@ -235,8 +235,8 @@ class Fits(Loop):
     ) -> Generator[None]:
         if self._fitting:
             raise RuntimeError(
-                "`fit` was called inside `fit` of the same learner; to change course from a callback raise "
-                "`CancelFitException` and call `fit` again after it"
+                "`fit` was called inside `fit` of the same learner; to change course from a "
+                "callback raise `CancelFitException` and call `fit` again after it"
             )
         if not isinstance(n_epoch, int) or n_epoch < 0:
             raise ValueError(f"`n_epoch` counts epochs, got {n_epoch!r}")
@@ -247,7 +247,8 @@ class Fits(Loop):
         n_iter = _length(self.dls.train, "training")
         if not n_iter:
             raise ValueError(
-                "the training loader has no batches; with `drop_last` a set smaller than `bs` leaves none"
+                "the training loader has no batches; "
+                "with `drop_last` a set smaller than `bs` leaves none"
             )
         n_valid = 0 if self.dls.valid is None else _length(self.dls.valid, "validation")
         self._to_device()
@@ -289,7 +290,7 @@ class Fits(Loop):
         )
 
     def _to_device(self) -> None:
-        """Put the model where the batches go; a model that lies on several devices stays as it is."""
+        """Put the model where the batches go, unless it lies on several devices."""
         device = self.dls.device
         places = {t.device for t in (*self.model.parameters(), *self.model.buffers())}
         if len(places) == 1 and places != {device}:
@@ -323,5 +324,6 @@ def _length(dl: Any, which: str) -> int:
         return len(dl)
     except TypeError as error:
         raise TypeError(
-            f"the {which} loader ({type(dl).__name__}) has no length; give it one by `Stream(loader, n)`"
+            f"the {which} loader ({type(dl).__name__}) has no length; "
+            "give it one by `Stream(loader, n)`"
         ) from error

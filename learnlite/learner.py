@@ -26,11 +26,12 @@ class Learner(Fits):
 
     - `loss_func`: any function of (prediction, target); if not given, chosen from the targets.
     - `opt_func`: any optimizer of `torch.optim`, a `partial` of one, or ours; AdamW by default.
-    - `lr`, `wd`: used where a fit names none; if not given, the optimizer's own. Weight decay leaves
-      norm layers and biases out, unless `wd_bn_bias`.
-    - `splitter`: splits the model into layer groups, which can be frozen and have rates of their own;
-      `train_bn` keeps norm layers of frozen groups training.
-    - `seed`: decides every random draw of training; if not given, drawn from torch's global generator.
+    - `lr`, `wd`: used where a fit names none; if not given, the optimizer's own. Weight decay
+      leaves norm layers and biases out, unless `wd_bn_bias`.
+    - `splitter`: splits the model into layer groups, which can be frozen and have rates of their
+      own; `train_bn` keeps norm layers of frozen groups training.
+    - `seed`: decides every random draw of training; if not given, it is drawn from torch's global
+      generator.
 
     >>> import torch
     >>> from learnlite import DataLoaders, Learner
@@ -103,7 +104,8 @@ class Learner(Fits):
         recorder = self.callbacks.find(Recorder)
         if recorder is None:
             raise AttributeError(
-                "this learner has no `Recorder`: `default_cbs=False` left it out; add one by `add_cb`"
+                "this learner has no `Recorder`: `default_cbs=False` left it out; "
+                "add one by `add_cb`"
             )
         return recorder
 
@@ -170,7 +172,7 @@ class Learner(Fits):
     # Files
 
     def save(self, file: str | Path, with_opt: bool = True) -> Path:
-        """Save weights, and the optimizer's state, to `path/model_dir/file.pth`; gives that path."""
+        """Save weights and optimizer to `path/model_dir/file.pth`; gives that path."""
         path = self._file(file)
         opt = self.opt.state_dict() if with_opt and self.opt is not None else None
         checkpoint.write(path, {"model": self.model.state_dict(), "opt": opt})
@@ -195,7 +197,8 @@ class Learner(Fits):
         names = ", ".join(metric.name for metric in self.metrics) or "none"
         return (
             f"Learner({type(self.model).__name__} with {n:,} parameters on {self.dls.device}, "
-            f"loss {_name(self.loss_func)}, optimizer {_name(self.opt_func)}, metrics {names}, cbs {self.cbs})"
+            f"loss {_name(self.loss_func)}, optimizer {_name(self.opt_func)}, metrics {names}, "
+            f"cbs {self.cbs})"
         )
 
     def _choose_loss(self) -> LossFunc:
@@ -204,7 +207,8 @@ class Learner(Fits):
         _, yb = self.dls.split(self.dls.one_batch())
         if len(yb) != 1 or not isinstance(yb[0], Tensor):
             raise ValueError(
-                f"the loss cannot be chosen from the data: a batch has {len(yb)} targets; pass `loss_func=…`"
+                f"the loss cannot be chosen from the data: a batch has {len(yb)} targets; "
+                "pass `loss_func=…`"
             )
         return infer_loss(yb[0])
 

@@ -57,7 +57,7 @@ class Loop(LoopState):
         seed_torch(mix(self._noise, self.progress.lifetime_batch), self.dls.device)
         with self._span("batch", "after_batch"):
             if self.progress.window_opens:
-                self._drop_gradients()  # here and not after the step: a cancelled batch may leave some
+                self._drop_gradients()  # not after the step: a cancelled batch may leave some
             self._receive(batch)
             self._forward()
             with self._span("backward", "after_backward"):
@@ -125,7 +125,7 @@ class Loop(LoopState):
                 raise
 
     def _run_closing(self, event: str, cancel: CancelException | None) -> CancelException | None:
-        """Call all who listen to a closing event; gives the widest cancel, theirs or the one before."""
+        """Call all who listen to a closing event; gives the widest cancel, theirs or `cancel`."""
         for call in self.callbacks.listeners[self.training][event]:
             try:
                 call()
@@ -144,8 +144,9 @@ class Loop(LoopState):
     def _check_cancel(self, cancel: CancelException, call: Any, event: str) -> None:
         if cancel.closes not in self._open:
             raise RuntimeError(
-                f"`{type(cancel).__name__}` was raised by the callback `{call.__self__!r}` in `{event}`, "
-                f"where no {cancel.closes} is running; running are: {', '.join(self._open)}"
+                f"`{type(cancel).__name__}` was raised by the callback "
+                f"`{call.__self__!r}` in `{event}`, where no {cancel.closes} is "
+                f"running; running are: {', '.join(self._open)}"
             ) from cancel
 
     def _weight(self) -> float:
@@ -218,7 +219,7 @@ def _epoch_of(dl: Any, seed: int, epoch: int, start: int) -> Iterator[Batch]:
 
 
 class _Span:
-    """A part of the loop that opens and closes: where its cancel ends, and where its `after_…` comes."""
+    """A part of the loop that opens and closes: its cancel ends here, its `after_…` comes here."""
 
     __slots__ = ("_closing", "_loop", "_name")
 

@@ -54,7 +54,7 @@ class Progress:
 
     @property
     def lifetime_batch(self) -> int:
-        """The running training batch, counted from the learner's first fit: the seed of its noise."""
+        """The running training batch, counted from the learner's first fit: the seed of noise."""
         return self.past_batches + self.train_iter
 
     def next_fit(
@@ -104,6 +104,6 @@ class Progress:
         return self.n_acc is None or self.gathered >= self.n_acc or self.batches + 1 >= self.n_iter
 
     def close_window(self) -> float:
-        """End the window; gives the factor that turns its gradients into a mean over its samples."""
+        """End the window; gives the factor that makes its gradients a mean over its samples."""
         gathered, self.gathered = self.gathered, 0
         return self.n_acc / gathered if self.n_acc else 1.0

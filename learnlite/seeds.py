@@ -65,7 +65,7 @@ def kept_rng(device: torch.device | None = None) -> Generator[None]:
     )
     mps = torch.mps.get_rng_state() if device is not None and device.type == "mps" else None
     python = random.getstate()
-    numpy = np.random.get_state()
+    numpy = np.random.get_state()  # noqa: NPY002  # users and libraries draw from it
     try:
         yield
     finally:
@@ -75,4 +75,4 @@ def kept_rng(device: torch.device | None = None) -> Generator[None]:
         if mps is not None:
             torch.mps.set_rng_state(mps)
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002

@@ -18,8 +18,8 @@ from learnlite.types import Batch, LossFunc
 class LoopState:
     """What the loop knows at each moment. Nobody else counts: the rest follows from `progress`.
 
-    Callbacks may replace the state of the batch (`xb yb pred loss`, see `learnlite.events`); the loop
-    writes the rest. After an error the batch stays as it was, for looking at it.
+    Callbacks may replace the state of the batch (`xb yb pred loss`, see `learnlite.events`); the
+    loop writes the rest. After an error the batch stays as it was, for looking at it.
     """
 
     dls: DataLoaders

@@ -82,7 +82,7 @@ class MeanLoss:
 
 
 class Clock:
-    """Says when it is time for another look at the device: the first time, then every `interval` seconds.
+    """Says when to look at the device again: the first time, then every `interval` seconds.
 
     >>> clock = Clock(interval=3600)
     >>> clock.due(), clock.due()
@@ -112,7 +112,8 @@ def update_metrics(metrics: Sequence[Metric], pred: Any, yb: tuple[Any, ...]) ->
         except Exception as error:
             shapes = ", ".join(str(tuple(t.shape)) for t in (pred, *yb) if isinstance(t, Tensor))
             error.add_note(
-                f"raised by the metric `{metric.name}`, given prediction and target of shapes {shapes}"
+                f"raised by the metric `{metric.name}`, given prediction and target "
+                f"of shapes {shapes}"
             )
             raise
 

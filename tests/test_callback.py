@@ -104,7 +104,7 @@ def test_an_event_that_nobody_overrides_has_an_empty_table():
     learn = linear_learner(on(after_step=lambda learn: None))
     for training in (True, False):
         table = learn.callbacks.listeners[training]
-        assert len(table["after_step"]) == (1 if training else 1)
+        assert len(table["after_step"]) == 1
         assert not any(calls for event, calls in table.items() if event != "after_step")
 
 

@@ -32,11 +32,23 @@ CANCELS = (
     CancelFitException,
 )
 SHORT = {
-    "before_fit": "(", "after_fit": ")", "before_epoch": "[", "after_epoch": "]", "before_train": "<",
-    "after_train": ">", "before_validate": "{", "after_validate": "}", "before_batch": "b", "after_pred": "p",
-    "after_loss": "l", "before_backward": "k", "after_backward": "K", "before_step": "s", "after_step": "S",
+    "before_fit": "(",
+    "after_fit": ")",
+    "before_epoch": "[",
+    "after_epoch": "]",
+    "before_train": "<",
+    "after_train": ">",
+    "before_validate": "{",
+    "after_validate": "}",
+    "before_batch": "b",
+    "after_pred": "p",
+    "after_loss": "l",
+    "before_backward": "k",
+    "after_backward": "K",
+    "before_step": "s",
+    "after_step": "S",
     "after_batch": "B",
-}  # fmt: skip
+}
 TRAIN, VALID = "bplkKsSB", "bplB"
 
 
@@ -71,21 +83,32 @@ def test_two_epochs_give_every_event_in_order():
 
 # Where each event stands: the spans that are open there, from the outside.
 OPEN = {
-    "before_fit": ["fit"], "after_fit": ["fit"],
-    "before_epoch": ["fit", "epoch"], "after_epoch": ["fit", "epoch"],
-    "before_train": ["fit", "epoch", "train"], "after_train": ["fit", "epoch", "train"],
-    "before_batch": ["fit", "epoch", "train", "batch"], "after_pred": ["fit", "epoch", "train", "batch"],
-    "after_loss": ["fit", "epoch", "train", "batch"], "after_batch": ["fit", "epoch", "train", "batch"],
+    "before_fit": ["fit"],
+    "after_fit": ["fit"],
+    "before_epoch": ["fit", "epoch"],
+    "after_epoch": ["fit", "epoch"],
+    "before_train": ["fit", "epoch", "train"],
+    "after_train": ["fit", "epoch", "train"],
+    "before_batch": ["fit", "epoch", "train", "batch"],
+    "after_pred": ["fit", "epoch", "train", "batch"],
+    "after_loss": ["fit", "epoch", "train", "batch"],
+    "after_batch": ["fit", "epoch", "train", "batch"],
     "before_backward": ["fit", "epoch", "train", "batch", "backward"],
     "after_backward": ["fit", "epoch", "train", "batch", "backward"],
     "before_step": ["fit", "epoch", "train", "batch", "step"],
     "after_step": ["fit", "epoch", "train", "batch", "step"],
-    "before_validate": ["fit", "epoch", "validate"], "after_validate": ["fit", "epoch", "validate"],
-}  # fmt: skip
+    "before_validate": ["fit", "epoch", "validate"],
+    "after_validate": ["fit", "epoch", "validate"],
+}
 CLOSING = {
-    "fit": "after_fit", "epoch": "after_epoch", "train": "after_train", "validate": "after_validate",
-    "batch": "after_batch", "backward": "after_backward", "step": None,
-}  # fmt: skip
+    "fit": "after_fit",
+    "epoch": "after_epoch",
+    "train": "after_train",
+    "validate": "after_validate",
+    "batch": "after_batch",
+    "backward": "after_backward",
+    "step": None,
+}
 PARTS = {
     "fit": ["before_fit", "epoch", "epoch"],
     "epoch": ["before_epoch", "train", "validate"],
@@ -103,7 +126,7 @@ class _Ended(Exception):
 
 
 def expected_trace(event, cancel):
-    """The promise written as a second, naive program: walk the parts, cancel at the first `event`."""
+    """The promise written as a second, naive program: walk the parts, cancel at `event`."""
     trace, fired = [], []
 
     def say(name):

@@ -111,8 +111,15 @@ def test_columns_with_training_metrics():
     learn.fit(3, 0.01)
     recorder = learn.recorder
     assert recorder.metric_names == [
-        "epoch", "train_loss", "train_accuracy", "train_error_rate", "valid_loss", "valid_accuracy", "valid_error_rate", "time",
-    ]  # fmt: skip
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "train_error_rate",
+        "valid_loss",
+        "valid_accuracy",
+        "valid_error_rate",
+        "time",
+    ]
     assert recorder.last("train_accuracy") + recorder.last("train_error_rate") == pytest.approx(1)
     assert recorder.last("accuracy") == recorder.last("valid_accuracy")
     assert learn.validate()[1] == pytest.approx(recorder.last("accuracy"))

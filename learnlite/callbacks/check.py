@@ -52,8 +52,9 @@ class Checks(Callback):
             return
         if not learn.yb and not _takes(learn.loss_func, 1):
             raise ValueError(
-                f"the batches have no targets, but the loss {learn.loss_func!r} compares with them; name the key that "
-                "holds them by `DataLoaders(…, label=…)`, or say by `n_inp` how many elements are inputs"
+                f"the batches have no targets, but the loss {learn.loss_func!r} compares with "
+                "them; name the key that holds them by `DataLoaders(…, label=…)`, or say by "
+                "`n_inp` how many elements are inputs"
             )
         parameter = next(learn.model.parameters(), None)
         for tensor in _tensors((learn.xb, learn.yb)):
@@ -63,8 +64,9 @@ class Checks(Callback):
                 and not _spread(learn.model)
             ):
                 raise ValueError(
-                    f"the batch is on {tensor.device} but the model is on {parameter.device}; the learner puts both "
-                    f"on `dls.device`, so leave the model there, or choose another by `dls.to({str(parameter.device)!r})`"
+                    f"the batch is on {tensor.device} but the model is on {parameter.device}; "
+                    "the learner puts both on `dls.device`, so leave the model there, or choose "
+                    f"another by `dls.to({str(parameter.device)!r})`"
                 )
 
     def after_pred(self) -> None:
@@ -88,8 +90,8 @@ class Checks(Callback):
             )
         if not loss.requires_grad:
             raise ValueError(
-                "the loss has no gradient: its way back to the model's parameters is cut, for example by "
-                "`argmax`, `detach`, `torch.no_grad` or by going through numpy"
+                "the loss has no gradient: its way back to the model's parameters is cut, for "
+                "example by `argmax`, `detach`, `torch.no_grad` or by going through numpy"
             )
         for metric in learn.metrics:
             metric.reset()
@@ -100,7 +102,7 @@ class Checks(Callback):
         self.run = False
 
     def _guard_labels(self) -> None:
-        """Look at the labels to come: all now if they lie in memory, else before they go to a device.
+        """Look at the labels to come: all now if they lie in memory, else on their way to a device.
 
         On the CPU torch names a bad label itself; CUDA would end the process, and MPS not notice.
         """

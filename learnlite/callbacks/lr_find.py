@@ -18,11 +18,11 @@ _DIVERGED = 4.0  # times the best smoothed loss
 
 
 class LRFinder(Callback):
-    """Raises the learning rate from `start_lr` to `end_lr` in `num_it` batches, and records the loss.
+    """Raises the learning rate from `start_lr` to `end_lr` in `num_it` batches; records the loss.
 
-    With `stop_div` the run ends when the smoothed loss is four times its best. The losses are looked
-    at a few times a second only; what came after the divergence is dropped, so the result does not
-    depend on when that was.
+    With `stop_div` the run ends when the smoothed loss is four times its best. The losses are
+    looked at a few times a second only; what came after the divergence is dropped, so the result
+    does not depend on when that was.
     """
 
     order = Order.RECORD

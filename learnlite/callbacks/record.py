@@ -272,7 +272,7 @@ class Recorder(Callback):
         return panels
 
     def plot_metrics(self) -> Any:
-        """Every column over the epochs; the training and the validation pass side by side in one plot."""
+        """Every column over the epochs, training and validation in one plot."""
         names = self.names
         bases = list(
             dict.fromkeys(name.removeprefix("train_").removeprefix("valid_") for name in names)

@@ -23,8 +23,8 @@ def _check_per(per: str) -> None:
 class ParamScheduler(Callback):
     """Sets hyper-parameters from schedules: functions of the part of training that is done.
 
-    `scheds` maps names (`lr mom wd eps beta2 …`) to schedules. With `per="epoch"` a value stands for
-    a whole epoch. After the fit the hyper-parameters are what they were before it.
+    `scheds` maps names (`lr mom wd eps beta2 …`) to schedules. With `per="epoch"` a value stands
+    for a whole epoch. After the fit the hyper-parameters are what they were before it.
 
     >>> from learnlite.schedules import SchedCos
     >>> ParamScheduler({"lr": SchedCos(0.1, 0.0)}, per="epoch")   # cosine per epoch, to 0
@@ -112,7 +112,7 @@ class TorchScheduler(Callback):
         try:
             yield
         finally:
-            # A scheduler counts the optimizer's steps by a wrapper on the instance, and leaves keys behind.
+            # A scheduler counts steps by a wrapper on the optimizer, and leaves keys behind.
             vars(opt).pop("step", None)
             for group, kept in before:
                 kept["params"] = group["params"]

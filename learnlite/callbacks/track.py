@@ -42,9 +42,10 @@ class TerminateOnNaN(Callback):
             if not math.isfinite(losses[i]):
                 epoch, batch, lr = self._batches[i]
                 message = (
-                    f"the loss became {losses[i]} at batch {batch} of epoch {epoch}, at a learning rate of "
-                    f"{float(lr):.3g}; training stops. Try a lower rate (`learn.lr_find()` suggests one), clip the "
-                    "gradients, or look for NaN and infinite values in the data"
+                    f"the loss became {losses[i]} at batch {batch} of epoch {epoch}, at a "
+                    f"learning rate of {float(lr):.3g}; training stops. Try a lower rate "
+                    "(`learn.lr_find()` suggests one), clip the gradients, or look for NaN and "
+                    "infinite values in the data"
                 )
                 self._seen = len(losses)
                 warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -215,7 +215,7 @@ class DataLoaders:
 
         Without `need_targets` a batch may lack them, as in inference: `yb` is empty then.
         """
-        if type(batch) is tuple and len(batch) == 2 and self.n_inp is None:  # the usual case, at once
+        if type(batch) is tuple and len(batch) == 2 and self.n_inp is None:  # the usual case
             return batch[:1], batch[1:]
         return split_batch(batch, n_inp=self.n_inp, labels=self.labels, need_targets=need_targets)
 

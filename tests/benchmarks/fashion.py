@@ -1,10 +1,10 @@
-"""FashionMNIST with a small convnet, 5 epochs of one-cycle: learnlite, a hand-written torch loop, fastai.
+"""FashionMNIST, a small convnet, 5 epochs of one-cycle: learnlite, a torch loop by hand, fastai.
 
     python tests/benchmarks/fashion.py --data FOLDER [--seeds 3] [--peers learnlite,raw,fastai]
 
-FOLDER holds the four original files `*-ubyte.gz`. All start from the same weights for a seed, with AdamW of
-the same settings and the same batch size; the order of the images is each one's own. Prints the accuracy on
-the test set and the seconds of each run, then mean and spread.
+FOLDER holds the four original files `*-ubyte.gz`. All start from the same weights for a seed, with
+AdamW of the same settings and the same batch size; the order of the images is each one's own.
+Prints the accuracy on the test set and the seconds of each run, then mean and spread.
 """
 
 import argparse
