@@ -1,0 +1,44 @@
+"""Optimizers of `torch.optim`: made with layer groups, their hyper-parameters set by name."""
+
+from learnlite.optim.factories import SGD, Adam, RAdam, RMSProp
+from learnlite.optim.groups import (
+    default_splitter,
+    freeze_to,
+    layer_groups,
+    norm_or_bias_parameters,
+    norm_parameters,
+    trainable,
+)
+from learnlite.optim.hyper import (
+    get_hyper,
+    hyper_names,
+    hyper_reader,
+    hyper_setter,
+    set_hyper,
+    spread_lr,
+)
+from learnlite.optim.lamb import Lamb
+from learnlite.optim.make import make_optimizer
+from learnlite.optim.state import check_state
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Lamb",
+    "RAdam",
+    "RMSProp",
+    "check_state",
+    "default_splitter",
+    "freeze_to",
+    "get_hyper",
+    "hyper_names",
+    "hyper_reader",
+    "hyper_setter",
+    "layer_groups",
+    "make_optimizer",
+    "norm_or_bias_parameters",
+    "norm_parameters",
+    "set_hyper",
+    "spread_lr",
+    "trainable",
+]
