@@ -320,6 +320,12 @@ def test_the_finder_goes_over_the_rates_and_works_with_few_batches():
     assert rates == pytest.approx(list(np.geomspace(1e-6, 1.0, 40)))
 
 
+def test_the_finder_takes_several_suggestions_also_partials():
+    found = learner().lr_find(suggest_funcs=[valley, partial(slide, lr_diff=10)], show_plot=False)
+    assert found._fields == ("valley", "slide")
+    assert found.valley > 0 and found.slide > 0
+
+
 def test_the_finder_says_when_the_loss_never_fell():
     x = torch.randn(64, 3)
     learn = linear_learner(n_train=8, loss_func=lambda pred, targ: (pred * 0).sum() + 1)

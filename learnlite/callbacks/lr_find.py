@@ -107,11 +107,12 @@ def suggestions(
     """What each function suggests by its name: a rate and its point on the curve, or None twice."""
     found: dict[str, Any] = {}
     for function in functions:
+        name = getattr(getattr(function, "func", function), "__name__", type(function).__name__)
         try:
-            found[function.__name__] = function(lrs, losses, num_it)
+            found[name] = function(lrs, losses, num_it)
         except ValueError as error:
-            warnings.warn(f"`{function.__name__}` suggests nothing: {error}", stacklevel=3)
-            found[function.__name__] = (None, None)
+            warnings.warn(f"`{name}` suggests nothing: {error}", stacklevel=3)
+            found[name] = (None, None)
     return found
 
 
