@@ -26,6 +26,8 @@ from learnlite import (
     accuracy,
     on,
     optim,
+    slide,
+    valley,
 )
 
 
