@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from learnlite.callback import add_note
-from learnlite.data.batch import batch_size, move
+from learnlite.data.batch import batch_size, logits_of, move
 from learnlite.events import CancelException
 from learnlite.interrupt import WholeSteps
 from learnlite.precision import Precision
@@ -73,7 +73,10 @@ class Loop(LoopState):
 
     def _forward(self) -> None:
         with self.precision.autocast():
-            self.pred = self.model(**self.xb) if isinstance(self.xb, dict) else self.model(*self.xb)
+            if isinstance(self.xb, dict):
+                self.pred = logits_of(self.model(**self.xb))
+            else:
+                self.pred = self.model(*self.xb)
         self._run("after_pred")
         with self.precision.autocast():
             self.loss = self.loss_func(self.pred, *self.yb)

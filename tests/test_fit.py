@@ -413,6 +413,27 @@ def test_dict_batches_go_to_the_model_by_keyword():
     assert isinstance(learn.loss_func, nn.Module)
 
 
+def test_a_model_of_hugging_faces_manner_gives_its_logits():
+    class Output(dict):
+        pass
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, input_ids=None, labels=None):
+            assert labels is None
+            return Output(logits=self.layer(input_ids), hidden_states=None)
+
+    batches = [{"input_ids": torch.randn(4, 3), "labels": torch.randint(2, (4,))} for _ in range(3)]
+    learn = silent(
+        Learner(DataLoaders(batches, batches, device="cpu"), Model(), metrics=accuracy)
+    )
+    learn.fit(1)
+    assert 0 <= learn.recorder.last("accuracy") <= 1
+
+
 def test_an_interrupt_lets_the_step_end_and_leaves_everything_usable():
     steps = []
 

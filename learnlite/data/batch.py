@@ -189,6 +189,15 @@ def split_batch(
     )
 
 
+def logits_of(output: Any) -> Any:
+    """The key `logits` of a model's output, where it is a mapping that has one (Hugging Face's).
+
+    >>> logits_of({"logits": 1, "hidden_states": 2}), logits_of(3)
+    (1, 3)
+    """
+    return output["logits"] if isinstance(output, Mapping) and "logits" in output else output
+
+
 def describe(batch: Any) -> str:
     """A batch in a few words, for messages.
 
