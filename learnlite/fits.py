@@ -158,12 +158,10 @@ class Fits(Loop):
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         functions = listify(suggest_funcs)
-        aside = [
-            cb
-            for cb in self.callbacks
-            if (cb.order >= Order.RECORD and not isinstance(cb, ProgressBar)) or "lr" in cb.controls
-        ]
-        with self.callbacks.removed(aside), self.callbacks.added(Recorder), self._unchanged():
+        aside = [cb for cb in self.callbacks if cb.order >= Order.RECORD or "lr" in cb.controls]
+        bars = any(isinstance(cb, ProgressBar) and cb.bars for cb in aside)
+        own = [Recorder(), *([ProgressBar(rows=False)] if bars else [])]
+        with self.callbacks.removed(aside), self.callbacks.added(own), self._unchanged():
             self.fit(math.ceil(num_it / max(_length(self.dls.train, "training"), 1)), cbs=finder)
         lrs, losses = suggest.trimmed(finder.lrs, finder.losses, num_it)
         points = suggestions(lrs, losses, num_it, functions)
