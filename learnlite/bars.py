@@ -235,7 +235,9 @@ class Notebook:
             f'<th style="{cell}font-weight:600">{escape(name)}</th>' for name in self._names
         )
         rows = "".join(
-            f'<tr style="{plain}">{"".join(f"<td style={cell!r}>{escape(v)}</td>" for v in row)}</tr>'
+            f'<tr style="{plain}">'
+            + "".join(f'<td style="{cell}">{escape(value)}</td>' for value in row)
+            + "</tr>"
             for row in self._rows
         )
         return (
@@ -305,7 +307,7 @@ def _in_notebook() -> bool:
 
 
 def _console_bar() -> Any:
-    """fastprogress's bar, which we draw when we want; None if it cannot be had."""
+    """The bar of fastprogress, drawn when we want it; None if it cannot be had."""
     try:
         from fastprogress.fastprogress import ConsoleProgressBar
 

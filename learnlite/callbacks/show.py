@@ -14,7 +14,7 @@ _POINTS = 300  # of the training loss in the live graph
 
 
 class ProgressBar(Callback):
-    """Shows a table with a row an epoch, and bars with the smoothed loss, about five times a second.
+    """Shows a table with a row an epoch, and bars with the loss, drawn about five times a second.
 
     Without `bars` the rows are plain lines, as in a log; without `rows` there are bars only.
     """

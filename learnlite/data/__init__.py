@@ -5,6 +5,7 @@ from learnlite.data.loader import Loader
 from learnlite.data.loaders import DataLoaders
 from learnlite.data.stream import Stream
 from learnlite.data.tensors import TensorItems
+from learnlite.data.toy import load_shapes, make_shapes, two_moons
 
 __all__ = [
     "DataLoaders",
@@ -13,5 +14,8 @@ __all__ = [
     "TensorItems",
     "batch_size",
     "default_device",
+    "load_shapes",
+    "make_shapes",
     "move",
+    "two_moons",
 ]
