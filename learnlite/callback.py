@@ -128,7 +128,7 @@ class Callback:
         """The validation pass is over."""
 
     def after_epoch(self) -> None:
-        """The epoch is over: `learn.recorder` has its row (at `Order.RECORD`)."""
+        """The epoch is over: `learn.recorder` has its row."""
 
     def after_fit(self) -> None:
         """The fit is over; `learn.cancelled` tells whether and how it was cut short."""

@@ -144,6 +144,14 @@ def test_the_table_goes_to_a_csv_file(tmp_path):
     assert [float(v) for v in rows[2][1:]] == learn.recorder.values[1]
 
 
+@pytest.mark.parametrize("n_valid", [0, 1])
+def test_every_callback_finds_the_row_after_the_epoch(n_valid):
+    seen = []
+    early = on(after_epoch=lambda learn: seen.append(len(learn.recorder.values)), order=-100)
+    linear_learner([early, Recorder], n_valid=n_valid).fit(2)
+    assert seen == [1, 2]
+
+
 def test_cancelled_epochs_have_a_row_too():
     from learnlite import CancelEpochException
 

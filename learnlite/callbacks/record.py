@@ -54,6 +54,7 @@ class Recorder(Callback):
         self._train_loss = MeanLoss("loss")
         self._valid_loss = MeanLoss("loss")
         self._measured: dict[str, Tensor] = {}
+        self._row_open = False
         self._started = time.perf_counter()
 
     # What was recorded
@@ -156,6 +157,7 @@ class Recorder(Callback):
     def before_epoch(self) -> None:
         self._started = time.perf_counter()
         self._measured = {}
+        self._row_open = True
 
     def before_train(self) -> None:
         self._train_loss.reset()
@@ -184,20 +186,27 @@ class Recorder(Callback):
         self.iters.append(len(self.hypers["lr"]))
         if self.train_metrics:
             self._keep("train", self._train_loss)
+        if not self.learn.progress.n_valid:
+            self._write_row()
 
     def after_validate(self) -> None:
         self._keep("valid", self._valid_loss)
+        if self._row_open:
+            self._write_row()
 
     def after_epoch(self) -> None:
+        if self._row_open:  # a cancel has left validation out
+            self._write_row()
+
+    def _write_row(self) -> None:
+        """Add the epoch to the table as soon as it is measured: `after_epoch` finds it everywhere."""
+        epoch = self.learn.epoch
         self.values.append(self._row())
-        self._epochs.append(self.learn.epoch)
-        elapsed = time.perf_counter() - self._started
-        minutes, seconds = divmod(int(elapsed + 0.5), 60)
-        self.log = [
-            self.learn.epoch,
-            *self.values[-1],
-            *([f"{minutes:02}:{seconds:02}"] if self.add_time else []),
-        ]
+        self._epochs.append(epoch)
+        minutes, seconds = divmod(int(time.perf_counter() - self._started + 0.5), 60)
+        elapsed = [f"{minutes:02}:{seconds:02}"] if self.add_time else []
+        self.log = [epoch, *self.values[-1], *elapsed]
+        self._row_open = False
 
     def valid_measures(self) -> list[float]:
         """Loss and metrics of the last validation pass."""
