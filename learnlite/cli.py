@@ -1,0 +1,64 @@
+"""The command line: `learnlite demo`, `learnlite doctor`.
+
+A command is a module with `options(parser)` and `run(args)`; a row in `COMMANDS` makes it known.
+What a user can mend raises an `OSError` or is refused by `argparse`: text, no traceback, status 2.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import learnlite
+from learnlite import demo, doctor
+
+
+class Command(NamedTuple):
+    """A word after `learnlite`; the docstring of `run` is its help."""
+
+    name: str
+    options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("demo", demo.options, demo.run),
+    Command("doctor", doctor.options, doctor.run),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit status: 0 done, 2 not as asked, 130 stopped by Ctrl-C."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"\nlearnlite {args.command}: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"learnlite {args.command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="learnlite", description="Train PyTorch models in a few lines."
+    )
+    parser.add_argument("--version", action="version", version=learnlite.__version__)
+    commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
+    for name, options, run in COMMANDS:
+        what = (run.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(name, help=what, description=what)
+        options(command)
+        command.set_defaults(run=run)
+    return parser
