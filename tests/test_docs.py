@@ -1,0 +1,79 @@
+"""Every python block of README.md and docs/*.md runs, in order, one namespace a file."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+FENCE = re.compile(r"^```python[^\n]*\n(?P<code>.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+SKIP = re.compile(r"<!-- not run(?P<reason>.*?)-->\s*\Z", re.DOTALL)
+
+
+@dataclass
+class Block:
+    code: str
+    line: int  # where its first line stands in the page
+    not_run: str | None  # the reason, or None
+
+
+def blocks(text: str) -> list[Block]:
+    found: list[Block] = []
+    for match in FENCE.finditer(text):
+        line = text.count("\n", 0, match.start("code")) + 1
+        skip = SKIP.search(text, 0, match.start())
+        reason = skip["reason"].strip(" :\n") if skip else None
+        found.append(Block(match["code"], line, reason))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_of_the_docs_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__docs__"}
+    try:
+        for block in blocks(page.read_text()):
+            if block.not_run is None:
+                # empty lines before it, so that a traceback names the line of the page
+                code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
+                exec(code, namespace)
+    finally:
+        close_figures()
+
+
+def test_a_block_that_is_not_run_says_why() -> None:
+    silent = [
+        f"{page.name}:{block.line}"
+        for page in PAGES
+        for block in blocks(page.read_text())
+        if block.not_run == ""
+    ]
+    assert silent == []
+
+
+def test_blocks_are_found_with_their_lines_and_reasons() -> None:
+    run = "a\n```python\nx = 1\n```\n\n"
+    not_run = "<!-- not run: needs a GPU -->\n```python\ny = 2\n```\n"
+    page = run + not_run + "```sh\nls\n```\n"
+    assert blocks(page) == [Block("x = 1\n", 3, None), Block("y = 2\n", 8, "needs a GPU")]
+
+
+def test_links_inside_the_docs_lead_somewhere() -> None:
+    link = re.compile(r"\]\((?!https?:|mailto:|#)(?P<path>[^)#\s]+)")
+    dead = [
+        f"{page.name}: {match['path']}"
+        for page in PAGES
+        for match in link.finditer(page.read_text())
+        if not (page.parent / match["path"]).exists()
+    ]
+    assert dead == []
+
+
+def close_figures() -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.close("all")
