@@ -160,7 +160,7 @@ class Fits(Loop):
         functions = listify(suggest_funcs)
         aside = [cb for cb in self.callbacks if cb.order >= Order.RECORD or "lr" in cb.controls]
         bars = any(isinstance(cb, ProgressBar) and cb.bars for cb in aside)
-        own = [Recorder(), *([ProgressBar(rows=False)] if bars else [])]
+        own = [Recorder(), *([ProgressBar(rows=False, batches=num_it)] if bars else [])]
         with self.callbacks.removed(aside), self.callbacks.added(own), self._unchanged():
             self.fit(math.ceil(num_it / max(_length(self.dls.train, "training"), 1)), cbs=finder)
         lrs, losses = suggest.trimmed(finder.lrs, finder.losses, num_it)

@@ -1,220 +1,330 @@
-"""What people see while a fit runs: in a notebook, in a terminal, in a log."""
+"""The displays by themselves: a notebook's, a terminal's, a log's."""
 
 import contextlib
 import io
-import os
-import pty
-import subprocess
 import sys
 import threading
+import types
 
 import pytest
-import torch
-from tiny import digits_loaders, linear_learner, net
+from screens import Notebook, Terminal, lines_left
 
-from learnlite import CancelFitException, Learner, ProgressBar, ShowGraph, accuracy, bars, on
+from learnlite import bars
 
-
-class Screen:
-    """What a notebook's front end would hold: the newest content of each display."""
-
-    def __init__(self):
-        self.contents = []
-        self.updates = 0
-
-    def display(self, data, *, raw, display_id):
-        assert raw and display_id
-        self.contents.append(data)
-        screen, i = self, len(self.contents) - 1
-
-        class Handle:
-            def update(self, data, *, raw):
-                screen.contents[i] = data
-                screen.updates += 1
-
-        return Handle()
-
-    @property
-    def html(self):
-        return self.contents[-1]["text/html"]
-
-    @property
-    def text(self):
-        return self.contents[-1]["text/plain"]
+NAMES = ["epoch", "loss", "time"]
 
 
 @pytest.fixture
-def screen(monkeypatch):
-    """A notebook around the test: only the drawing surface is replaced."""
-    made = Screen()
-    module = type(sys)("IPython.display")
+def front(monkeypatch):
+    """A notebook's front end; only the surface that is drawn on is replaced."""
+    made = Notebook()
+    module = types.ModuleType("IPython.display")
     module.display = made.display
     monkeypatch.setitem(sys.modules, "IPython.display", module)
-    monkeypatch.setitem(sys.modules, "IPython", type(sys)("IPython"))
-    monkeypatch.setattr(bars, "_in_notebook", lambda: True)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     return made
 
 
-def learner(**kwargs):
-    torch.manual_seed(0)
-    return Learner(digits_loaders(seed=1), net(), metrics=accuracy, seed=2, **kwargs)
-
-
-def printed(learn, *args, **kwargs):
+@contextlib.contextmanager
+def captured():
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        learn.fit(*args, **kwargs)
-    return out.getvalue()
+        yield out
 
 
-def test_a_log_gets_a_header_and_a_line_an_epoch():
-    learn = learner()
-    lines = printed(learn, 2, 0.01).splitlines()
-    assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
-    assert len(lines) == 3
-    assert lines[2].split()[:4] == ["1", *(f"{v:.6f}" for v in learn.recorder.values[1])]
+def run_through(display):
+    display.start(NAMES, 2)
+    for epoch in range(2):
+        for done in range(3):
+            display.step(epoch, "train", done, 2, "0.5000")
+        display.step(epoch, "valid", 1, 1)
+        display.row([epoch, 0.25, "00:01"])
+    display.close()
 
 
-def test_no_bar_gives_the_plain_rows_and_no_logging_nothing(screen):
-    learn = learner()
-    with learn.no_bar():
-        assert len(printed(learn, 1).splitlines()) == 2
-    with learn.no_logging():
-        assert printed(learn, 1) == ""
-    assert screen.contents == []
-    assert [type(cb) for cb in learn.cbs].count(ProgressBar) == 1
+# A log, a pipe
 
 
-def test_a_notebook_keeps_the_table_and_drops_the_bars(screen):
-    learn = learner()
-    learn.fit(2, 0.01)
-    assert len(screen.contents) == 1  # one display, replaced in place
-    assert "<progress" not in screen.html
-    assert screen.html.count("<tr") == 3
-    assert screen.text.splitlines()[2].split()[0] == "1"
-    for loud in ("<script", "<style", "http", "class="):
-        assert loud not in screen.html
+def test_output_that_is_no_terminal_gets_the_header_and_a_line_an_epoch():
+    with captured() as out:
+        run_through(bars.open_display())
+    assert out.getvalue() == (
+        "epoch       loss        time\n"
+        "0           0.250000    00:01\n"
+        "1           0.250000    00:01\n"
+    )
 
 
-def test_bars_are_there_while_it_runs(screen):
-    seen = []
-    learn = learner(cbs=on(after_train=lambda learn: seen.append(screen.html)))
-    learn.fit(1)
-    assert seen[0].count("<progress") == 2
-    assert "train" in seen[0]
+def test_the_output_is_looked_up_when_it_is_written():
+    display = bars.Lines()
+    with captured() as first:
+        display.start(NAMES, 1)
+    with captured() as second:
+        display.row([0, 0.5, "00:00"])
+    assert first.getvalue().startswith("epoch") and second.getvalue().startswith("0")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_an_interrupt_leaves_red_bars_and_the_rows_so_far(screen, error):
-    def stop(learn):
-        if learn.epoch == 1:
-            raise error
-
-    learn = learner(cbs=on(before_batch=stop))
-    with pytest.raises(error):
-        learn.fit(3)
-    assert bars._RED in screen.html
-    assert bars._BLUE not in screen.html
-    assert "interrupted" in screen.html
-    assert screen.html.count("<tr") == 2  # the header and the whole epoch
+def test_a_row_of_another_length_than_the_header_is_shown():
+    with captured() as out:
+        display = bars.Lines()
+        display.start(["epoch"], 1)
+        display.row([0, 0.5])
+        display.row([])
+    assert out.getvalue().split() == ["epoch", "0", "0.500000"]
 
 
-def test_a_cancel_is_no_interrupt(screen):
-    def stop(learn):
-        raise CancelFitException
-
-    learner(cbs=on(after_epoch=stop)).fit(3)
-    assert "<progress" not in screen.html
-    assert screen.html.count("<tr") == 2
+def test_a_name_that_the_output_cannot_write_does_not_end_the_training():
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with contextlib.redirect_stdout(ascii_only):
+        bars.Lines().start(["größe"], 1)
+    assert ascii_only.buffer.getvalue() == b"gr??e\n"
 
 
-def test_two_fits_at_once_have_a_display_each(screen):
-    inner = learner()
-
-    def fit_inner(learn):
-        if learn.epoch == 0:
-            inner.fit(1)
-
-    learner(cbs=on(before_train=fit_inner)).fit(2)
-    assert [data["text/html"].count("<tr") for data in screen.contents] == [3, 2]
+def test_without_any_output_nothing_fails(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    run_through(bars.open_display())
 
 
-def test_the_finder_shows_a_bar_and_no_rows(screen):
-    learner().lr_find(show_plot=False)
-    assert len(screen.contents) == 1
-    assert "<table" not in screen.html
+# A terminal
 
 
-def test_names_from_data_are_text_and_not_markup(screen):
+@pytest.fixture(autouse=True)
+def terminal_of_100_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def test_a_terminal_keeps_only_the_rows():
+    with Terminal() as terminal:
+        run_through(bars.open_display())
+    assert "epoch 1/2 train |███" in terminal.output
+    assert "50.00% [1/2 00:00<00:00" in terminal.output and "0.5000" in terminal.output
+    assert "epoch 2/2 valid" in terminal.output
+    assert [line.split() for line in lines_left(terminal.output) if line] == [
+        NAMES,
+        ["0", "0.250000", "00:01"],
+        ["1", "0.250000", "00:01"],
+    ]
+
+
+def cut_off():
+    """A display that is cut off in the midst of a pass."""
+    with Terminal() as terminal:
+        display = bars.open_display()
+        display.start(NAMES, 2)
+        display.step(0, "train", 1, 4, "0.5000")
+        display.close(interrupted=True)
+        print("stopped")
+    return terminal.output
+
+
+def test_an_interrupt_leaves_the_bar_red_and_says_so():
+    output = cut_off()
+    assert output.index("\x1b[31m") < output.index("interrupted") < output.index("\x1b[0m")
+    header, bar, after = [line for line in lines_left(output) if line]
+    assert header.split() == NAMES
+    assert bar.startswith("epoch 1/2 train |██") and bar.endswith("interrupted]")
+    assert after == "stopped"
+
+
+def test_colour_is_left_out_where_it_is_not_wanted(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in cut_off()
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 300])
+def test_a_bar_is_never_wider_than_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Terminal() as terminal:
+        display = bars.open_display()
+        display.start([], 100)
+        for i in range(5):
+            display.step(99, "train", 10 * i, 123456, "x" * i * 20)
+        display.close()
+    assert "epoch 1" in terminal.output
+    assert [line for line in lines_left(terminal.output, columns) if line] == []
+
+
+def test_the_newest_display_has_the_bar_and_all_have_their_rows():
+    with Terminal() as terminal:
+        outer, inner = bars.open_display(), bars.open_display()
+        outer.start(["outer"], 2)
+        outer.step(0, "train", 1, 4)
+        inner.start(["inner"], 7)
+        inner.step(0, "train", 1, 4)
+        outer.step(0, "train", 2, 4, "unseen")
+        outer.row(["first"])
+        inner.row(["second"])
+        inner.close()
+        outer.step(0, "train", 3, 4, "seen")
+        outer.close()
+    assert "unseen" not in terminal.output and "seen" in terminal.output
+    assert [line for line in lines_left(terminal.output) if line] == [
+        "outer",
+        "inner",
+        "first",
+        "second",
+    ]
+
+
+def test_fits_in_threads_do_not_mix_their_lines():
+    def fit(name):
+        display = bars.open_display()
+        display.start([name], 100)
+        for epoch in range(100):
+            display.step(epoch, "train", 1, 2)
+            display.row([f"{name} row"])
+        display.close()
+
+    threads = [threading.Thread(target=fit, args=(name,)) for name in "ab"]
+    with Terminal() as terminal:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    left = [line for line in lines_left(terminal.output) if line]
+    assert sorted(left) == sorted(["a", "b", *["a row"] * 100, *["b row"] * 100])
+
+
+def test_rows_that_are_caught_on_their_way_have_no_bars_among_them():
+    with Terminal() as terminal:
+        display = bars.open_display()
+        display.start(NAMES, 2)
+        display.step(0, "train", 1, 4)
+        with captured() as out:
+            display.step(0, "train", 2, 4)
+            display.row([0, 0.5, "00:01"])
+        display.close()
+    assert out.getvalue() == "0           0.500000    00:01\n"
+    assert [line.split() for line in lines_left(terminal.output) if line] == [NAMES]
+
+
+@pytest.mark.parametrize("broken", ["__init__", "update_bar", "on_update", None])
+def test_a_terminal_without_a_working_fastprogress_has_its_rows(broken, monkeypatch):
+    if broken is None:
+        monkeypatch.setitem(sys.modules, "fastprogress.fastprogress", None)
+    else:
+        from fastprogress.fastprogress import ConsoleProgressBar
+
+        monkeypatch.setattr(ConsoleProgressBar, broken, None)
+    with Terminal() as terminal:
+        run_through(bars.open_display())
+    assert "epoch 1/2" not in terminal.output
+    assert [line.split()[0] for line in lines_left(terminal.output) if line] == ["epoch", "0", "1"]
+
+
+def test_a_terminal_that_cannot_go_back_gets_lines(monkeypatch):
+    with Terminal():
+        assert isinstance(bars.open_display(), bars.Terminal)
+        monkeypatch.setenv("TERM", "dumb")
+        assert isinstance(bars.open_display(), bars.Lines)
+        assert not isinstance(bars.open_display(), bars.Terminal)
+
+
+def test_what_could_steer_a_terminal_is_taken_out_of_names_and_values():
+    with captured() as out:
+        display = bars.Lines()
+        display.start(["\x1b[2Jname"], 1)
+        display.row(["a\rb\x07"])
+    assert out.getvalue() == "?[2Jname\na?b?\n"
+
+
+# A notebook
+
+
+def test_a_notebook_keeps_the_table_and_drops_the_bars(front):
+    display = bars.Notebook()
+    display.start(NAMES, 1)
+    display.step(0, "train", 1, 4, "0.7000")
+    assert front.html.count("<progress") == 2 and "0.7000" in front.html
+    display.row([0, 0.5, "00:01"])
+    display.close()
+    assert "<progress" not in front.html
+    assert front.html.count("<tr") == 2
+    assert [line.split() for line in front.text.splitlines() if line] == [
+        NAMES,
+        ["0", "0.500000", "00:01"],
+    ]
+
+
+def test_an_interrupt_leaves_red_bars_that_say_so(front):
+    display = bars.Notebook()
+    display.start(NAMES, 1)
+    display.step(0, "train", 1, 4)
+    display.close(interrupted=True)
+    assert front.html.count(bars.notebook.RED) == front.html.count("<progress") == 2
+    assert bars.notebook.BLUE not in front.html
+    assert front.html.count("interrupted") == front.text.count("interrupted") == 2
+
+
+def test_an_error_before_the_first_batch_leaves_no_bar(front):
+    display = bars.Notebook()
+    display.close(interrupted=True)
+    assert front.contents == []
+    display.start(NAMES, 1)
+    display.close(interrupted=True)
+    assert "<progress" not in front.html
+
+
+def test_a_run_without_epochs_has_one_bar(front):
+    display = bars.Notebook()
+    display.start([], 0)
+    display.step(0, "valid", 1, 4)
+    assert front.html.count("<progress") == 1
+    assert "<table" not in front.html
+
+
+def test_html_depends_on_nothing_outside_of_itself(front):
+    display = bars.Notebook()
+    display.start(NAMES, 1)
+    display.step(0, "train", 1, 4)
+    display.row([0, 0.5, "00:01"])
+    display.graph({"train": [(0, 1), (1, 2)]})
+    for outside in ("<script", "<style", "http", "class=", "url(", "onclick", "white", "black"):
+        assert outside not in front.html
+
+
+def test_names_from_data_are_text_and_not_markup(front):
     display = bars.Notebook()
     display.start(["<img src=x onerror=alert(1)>"], 1)
     display.row(["<b>"])
     display.step(0, "<i>", 1, 2, "<u>")
     display.graph({"<s>": [(0, 1), (1, 2)]})
+    display.close(interrupted=True)
     for tag in ("<img", "<b>", "<i>", "<u>", "<s>"):
-        assert tag not in screen.html
+        assert tag not in front.html
+    assert "&lt;img src=x onerror=alert(1)&gt;" in front.html
 
 
-def test_the_graph_is_drawn_without_matplotlib(screen, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    learner(cbs=ShowGraph).fit(2)
-    assert screen.html.count("<polyline") == 2
+def test_short_epochs_do_not_flood_the_front_end_and_none_is_lost(front):
+    display = bars.Notebook()
+    display.start(NAMES, 3000)
+    for epoch in range(3000):
+        display.row([epoch, 0.5, "00:00"])
+    assert front.updates < 30
+    display.close()
+    assert front.html.count("<tr") == 3001
+    assert len(front.contents[0]["text/plain"].splitlines()) == 3001
 
 
-def test_drawing_is_rare(screen):
-    learn = linear_learner(default_cbs=True, n_train=3000, n_valid=0)
-    before = screen.updates
-    learn.fit(1)
-    assert screen.updates - before < 300  # 3,000 batches: a draw is by the clock, not by the batch
+def test_displays_at_once_have_places_of_their_own(front):
+    outer, inner = bars.Notebook(), bars.Notebook()
+    outer.start(["outer"], 2)
+    inner.start(["inner"], 2)
+    outer.step(0, "train", 1, 2)
+    inner.step(0, "train", 1, 2)
+    inner.close()
+    outer.row(["x"])
+    outer.close()
+    assert [data["text/plain"] for data in front.contents] == ["outer\nx", "", "inner", ""]
 
 
-def test_a_learner_without_recorder_shows_its_bars(screen):
-    linear_learner(ProgressBar).fit(1)
-    assert screen.contents
-
-
-def in_terminal(code):
-    """The output of a program that runs in a terminal."""
-    main, child = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=child,
-        stderr=subprocess.STDOUT,
-        env=os.environ | {"COLUMNS": "100", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    os.close(child)
-    chunks = []
-
-    def read():
-        with contextlib.suppress(OSError):
-            while chunk := os.read(main, 4096):
-                chunks.append(chunk)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    assert process.wait(60) == 0, b"".join(chunks).decode()
-    reader.join(10)
-    os.close(main)
-    return b"".join(chunks).decode()
-
-
-def shown(output):
-    """The lines as they stand in the end: what follows the last return and the last clearing."""
-    lines = (line.rsplit("\x1b[K", 1)[-1] for line in output.replace("\r\n", "\n").split("\n"))
-    return [line.rsplit("\r", 1)[-1] for line in lines]
-
-
-def test_a_terminal_shows_a_bar_and_keeps_only_the_rows():
-    output = in_terminal(
-        "from tiny import *; learn = Learner(digits_loaders(seed=1), net()); learn.fit(2)"
-    )
-    assert "epoch 1/2 train" in output
-    assert "epoch 2/2 valid" in output
-    assert [line.split()[0] for line in shown(output) if line] == ["epoch", "0", "1"]
-
-
-def test_a_terminal_without_fastprogress_still_trains():
-    output = in_terminal(
-        "import sys; sys.modules['fastprogress'] = None\n"
-        "from tiny import *; learn = Learner(digits_loaders(seed=1), net()); learn.fit(1)"
-    )
-    assert [line.split()[0] for line in shown(output) if line] == ["epoch", "0"]
+def test_a_graph_needs_two_points_that_can_be_drawn(front):
+    display = bars.Notebook()
+    display.start(NAMES, 1)
+    display.graph({"train": [(0, float("nan")), (1, 2.0)], "valid": []})
+    assert "<svg" not in front.html
+    display.graph({"train": [(0, float("inf")), (1, 2.0), (2, 2.0)]})
+    assert front.html.count("<polyline") == 1 and "inf" not in front.html
+    display.close()
+    assert "<svg" in front.html

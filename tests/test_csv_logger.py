@@ -5,7 +5,7 @@ import csv
 import pytest
 from tiny import digits_loaders, net, silent
 
-from learnlite import CSVLogger, Learner, accuracy, error_rate, on
+from learnlite import AccumMetric, CSVLogger, Learner, accuracy, error_rate, on
 
 
 def learner(tmp_path, **kwargs):
@@ -57,15 +57,49 @@ def test_other_columns_are_refused(tmp_path):
 
 
 def test_an_error_closes_the_file_and_keeps_the_rows(tmp_path):
+    files = []
+
     def fail(learn):
+        files.append(logger._file)
         if learn.epoch == 1:
             raise ZeroDivisionError
 
     logger = CSVLogger()
     with pytest.raises(ZeroDivisionError):
         learner(tmp_path, cbs=[logger, on(before_train=fail)]).fit(3)
-    assert logger._file.closed
+    assert files[0].closed
     assert len(rows(tmp_path / "history.csv")) == 2
+
+
+def test_a_fit_that_is_refused_leaves_the_file_as_it_was(tmp_path):
+    learner(tmp_path, cbs=CSVLogger).fit(2)
+    before = (tmp_path / "history.csv").read_bytes()
+
+    def refuse(learn):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        learner(tmp_path, cbs=[CSVLogger, on(before_fit=refuse)]).fit(2)
+    assert (tmp_path / "history.csv").read_bytes() == before
+
+
+def test_a_row_that_a_kill_cut_off_does_not_run_into_the_next(tmp_path):
+    learn = learner(tmp_path, cbs=CSVLogger(append=True))
+    learn.fit(1)
+    with (tmp_path / "history.csv").open("a") as file:
+        file.write("1,0.53")
+    learn.fit(1)
+    assert [len(row) for row in rows(tmp_path / "history.csv")] == [5, 5, 2, 5]
+
+
+def test_text_that_a_spreadsheet_would_run_is_defused_and_numbers_are_not(tmp_path):
+    negative = AccumMetric(lambda pred, targ: -1.0, dim_argmax=-1, name="=1+1")
+    learn = learner(tmp_path, metrics=negative, cbs=CSVLogger(append=True))
+    learn.fit(1)
+    learn.fit(1)  # the columns are known again
+    table = rows(tmp_path / "history.csv")
+    assert table[0][3] == "'=1+1"
+    assert [row[3] for row in table[1:]] == ["-1.0", "-1.0"]
 
 
 def test_the_finder_writes_nothing(tmp_path):

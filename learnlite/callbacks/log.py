@@ -1,7 +1,7 @@
 """Writing down how training went, for after it."""
 
 import csv
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,10 +14,12 @@ class CSVLogger(Callback):
     """Writes the recorder's table to a file, a row an epoch, flushed so that a kill loses none.
 
     `fname` is relative to the learner's path. With `append` a later fit goes on in the same file,
-    whose columns must be the same.
+    whose columns must be the same; without, it begins anew.
     """
 
     order = Order.REPORT
+
+    _file: TextIO | None = None
 
     def __init__(self, fname: str | Path = "history.csv", append: bool = False) -> None:
         self.fname = fname
@@ -30,40 +32,51 @@ class CSVLogger(Callback):
 
     @contextmanager
     def around_fit(self) -> Generator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a" if self.append else "w", newline="") as self._file:
+        try:
             yield
+        finally:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def before_fit(self) -> None:
-        names = self.learn.recorder.metric_names
+        # Opened only here: a fit that other callbacks refuse leaves the file as it was.
+        names = [_safe(name) for name in self.learn.recorder.metric_names]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         there = _header(self.path) if self.append else None
-        if there is None:
-            self._write(names)
-        elif there != names:
+        if there and there != names:
             raise ValueError(
                 f"{self.path} has the columns {', '.join(there)}, but this fit records "
                 f"{', '.join(names)}; give another `fname`, or `append=False` to begin anew"
             )
+        self._file = self.path.open("a" if self.append else "w", newline="", encoding="utf-8")
+        if not there:
+            self._write(names)
+        elif not self.path.read_bytes().endswith(b"\n"):
+            self._file.write("\n")  # the last row was cut off, by a kill or a full disk
 
     def after_epoch(self) -> None:
         self._write(self.learn.recorder.log)
 
     def read_log(self) -> list[dict[str, str]]:
         """The rows of the file."""
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def _write(self, values: list[Any]) -> None:
-        file: TextIO = self._file
-        csv.writer(file).writerow([_safe(value) for value in values])
-        file.flush()
+    def _write(self, values: Sequence[Any]) -> None:
+        if self._file is not None:
+            csv.writer(self._file, lineterminator="\n").writerow([_safe(v) for v in values])
+            self._file.flush()
 
 
-def _header(path: Path) -> list[str] | None:
-    with path.open(newline="") as file:
-        return next(csv.reader(file), None)
+def _header(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
 
 
 def _safe(value: Any) -> Any:
     """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if formula else value

@@ -1,8 +1,9 @@
 """Telling how training goes, while it does."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from math import inf, isfinite
 from typing import Any
 
 from learnlite.bars import Display, open_display
@@ -14,68 +15,109 @@ _POINTS = 300  # of the training loss in the live graph
 
 
 class ProgressBar(Callback):
-    """Shows a table with a row an epoch, and bars with the loss, drawn about five times a second.
+    """Shows a table with a row an epoch, and bars with the smoothed loss, five times a second.
 
-    Without `bars` the rows are plain lines, as in a log; without `rows` there are bars only.
+    Without `bars` the rows are plain lines, as in a log; without `rows` there are bars only. With
+    `batches` there is one bar, of so many training batches in all, for a run that epochs say
+    nothing about. A validation by itself has a bar, too.
     """
 
     order = Order.REPORT
 
-    def __init__(self, bars: bool = True, rows: bool = True) -> None:
+    _display: Display | None = None
+    _dls: tuple[Any, ...] = ()
+    _next_draw = inf
+    _next_pass = inf
+
+    def __init__(self, bars: bool = True, rows: bool = True, batches: int | None = None) -> None:
         self.bars = bars
         self.rows = rows
+        self.batches = batches
 
     @contextmanager
     def around_fit(self) -> Generator[None]:
-        self.display: Display = open_display(bars=self.bars)
-        self._next_draw = 0.0
-        try:
+        with self._shown(self.learn.dls.train, self.learn.dls.valid):
             yield
+
+    @contextmanager
+    def around_validate(self) -> Generator[None]:
+        if self._display is not None:
+            yield
+            return
+        with self._shown(self.learn.dl) as display:
+            display.start([], 0)
+            yield
+
+    @contextmanager
+    def _shown(self, *dls: Any) -> Generator[Display]:
+        """With a display for passes over these loaders; others in their midst are not shown."""
+        display = self._display = open_display(bars=self.bars)
+        self._dls = dls
+        self._next_draw = self._next_pass = 0.0 if display.live else inf
+        try:
+            yield display
         except BaseException:
-            self.display.close(interrupted=True)
+            display.close(interrupted=True)
             raise
-        self.display.close()
+        else:
+            display.close()
+        finally:
+            self._display, self._next_draw, self._next_pass = None, inf, inf
 
     def before_fit(self) -> None:
-        recorder = self._recorder()
-        names = recorder.metric_names if recorder is not None and self.rows else []
-        self.display.start(names, self.learn.n_epoch)
+        if self._display is not None:
+            recorder = self._recorder() if self.rows else None
+            names = [] if recorder is None else recorder.metric_names
+            self._display.start(names, 0 if self.batches else self.learn.n_epoch)
 
     def before_train(self) -> None:
-        self._draw()
+        self._draw_pass()
 
     def before_validate(self) -> None:
-        if self._in_fit():
-            self._draw()
+        self._draw_pass()
 
     def after_batch(self) -> None:
-        if time.perf_counter() >= self._next_draw and self._in_fit():
+        if time.perf_counter() >= self._next_draw:  # the whole cost of most batches: 0.1 µs
             self._draw(1)
 
     def after_epoch(self) -> None:
-        recorder = self._recorder()
-        if recorder is not None and self.rows:
-            self.display.row(recorder.log)
+        if self._display is not None and self.rows:
+            recorder = self._recorder()
+            if recorder is not None and recorder.log:
+                self._display.row(recorder.log)
 
-    def _draw(self, finished: int = 0) -> None:
+    def draw_graph(self, lines: Mapping[str, Any]) -> None:
+        """Draw lines of points beside the bars, where a picture can be shown."""
+        if self._display is not None:
+            self._display.graph(lines)
+
+    def _draw_pass(self) -> None:
+        """Show that a pass begins; where passes are short, not each of them."""
+        now = time.perf_counter()
+        if now >= self._next_pass:
+            self._next_pass = now + _INTERVAL
+            self._draw(0)
+
+    def _draw(self, finished: int) -> None:
         learn = self.learn
-        recorder = self._recorder()
-        comment = ""
+        if self._display is None or not any(learn.dl is dl for dl in self._dls):
+            return
+        recorder, comment = self._recorder(), ""
         if finished and learn.training and recorder is not None:
-            comment = f"{recorder.smooth_loss():.4f}"  # host sync: at most five times a second
+            loss = recorder.smooth_loss()  # host sync: at most five times a second
+            comment = f"{loss:.4f}" if isfinite(loss) else str(loss)
+        epoch, done, total = learn.epoch, learn.iter + finished, learn.n_iter
+        if self.batches and learn.training:
+            epoch, done, total = 0, learn.train_iter + finished, self.batches
         part = "train" if learn.training else "valid"
-        self.display.step(learn.epoch, part, learn.iter + finished, learn.n_iter, comment)
+        self._display.step(epoch, part, done, total, comment)
         self._next_draw = time.perf_counter() + _INTERVAL
 
-    def _in_fit(self) -> bool:
-        """Whether this is the fit's own pass, and not a `validate` by itself or in its midst."""
-        return "display" in vars(self) and self.learn.dl in (
-            self.learn.dls.train,
-            self.learn.dls.valid,
-        )
-
     def _recorder(self) -> Any:
-        return getattr(self.learn, "recorder", None)  # a learner may have been made without
+        try:
+            return self.learn.recorder
+        except AttributeError:  # a learner may have been made without one
+            return None
 
 
 class ShowGraph(Callback):
@@ -90,12 +132,12 @@ class ShowGraph(Callback):
         recorder, bar = self.learn.recorder, self.learn.callbacks.find(ProgressBar)
         if bar is None:
             return
-        losses = recorder.losses
-        stride = max(len(losses) // _POINTS, 1)
-        lines: dict[str, Any] = {"train": [(i, losses[i]) for i in range(0, len(losses), stride)]}
+        train = list(enumerate(recorder.losses, 1))
+        thinned = train[:: max(len(train) // _POINTS, 1)]
+        lines = {"train": thinned if thinned[-1:] == train[-1:] else [*thinned, train[-1]]}
         if "valid_loss" in recorder.names:
-            lines["valid"] = list(zip(recorder.iters, recorder.column("valid_loss"), strict=True))
-        bar.display.graph(lines)
+            lines["valid"] = list(zip(recorder.iters, recorder.column("valid_loss"), strict=False))
+        bar.draw_graph(lines)
 
 
 ProgressCallback = ProgressBar
