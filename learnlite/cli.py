@@ -5,6 +5,7 @@ What a user can mend raises an `OSError` or is refused by `argparse`: text, no t
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a log or an old console may know few characters
     try:
         args.run(args)
         sys.stdout.flush()

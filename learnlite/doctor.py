@@ -147,7 +147,7 @@ def _versions(requirements: list[Requirement] | None) -> Iterator[str]:
     for name, broken in _tried(names).items():
         version = _version(name)
         trouble = lacks.get(name) or ("is not installed" if version is None else broken)
-        yield f"  {name:<16}{version or 'missing'}{f'  ◂ {trouble}' if trouble else ''}"
+        yield f"  {name:<16}{version or 'missing'}{f'  <- {trouble}' if trouble else ''}"
     if any(lacks.values()):
         yield f"  what is missing or too old: `{_install('')}`"
 

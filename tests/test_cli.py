@@ -2,6 +2,7 @@
 
 import argparse
 import builtins
+import io
 import os
 import signal
 import subprocess
@@ -90,6 +91,18 @@ def test_ctrl_c_ends_with_one_line(monkeypatch, capsys):
     monkeypatch.setattr(cli, "COMMANDS", (cli.Command("wait", doctor.options, interrupted),))
     assert exit_status("wait") == 130
     assert capsys.readouterr().err == "\nlearnlite wait: stopped by Ctrl-C\n"
+
+
+def test_output_that_knows_few_characters_gets_what_it_can_show(monkeypatch):
+    def say(args: argparse.Namespace) -> None:
+        """Say."""
+        print("█ done")
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(cli, "COMMANDS", (cli.Command("say", doctor.options, say),))
+    assert exit_status("say") == 0
+    assert raw.getvalue().split() == [b"?", b"done"]
 
 
 # --- demo
