@@ -175,7 +175,7 @@ class Callback:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of this callback: the attributes named in `persist`."""
-        return {name: getattr(self, name) for name in self.persist}
+        return {name: getattr(self, name) for name in self.persist if name in vars(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,8 @@ def load_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) 
       shape differs: `weight` is (1, 3) in the file, (1, 2) in the model
       missing in the file: `bias`
     """
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ValueError(f"weights are a dict of tensors by name, got a {type(state).__name__}")
     ours = model.state_dict()
     faults = [
         f"shape differs: `{name}` is {tuple(value.shape)} in the file, "
@@ -101,8 +103,14 @@ def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Generator[No
     """
     tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
     copies = [t.detach().to("cpu", copy=True) for t in tensors]
-    gradients = [(t, t.grad) for t in tensors]
-    for tensor, _ in gradients:
+    gradients = [(t, t.grad, t.requires_grad) for t in tensors]
+    slots: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (cast(Any, own), dict(own))
+        for module in modules
+        for m in module.modules()
+        for own in (m._parameters, m._buffers)  # pyright: ignore[reportPrivateUsage]
+    ]
+    for tensor, _, _ in gradients:
         tensor.grad = None
     modes = [(m, m.training) for module in modules for m in module.modules()]
     groups = [(group, _copied(group)) for group in opt.param_groups] if opt else []
@@ -113,8 +121,12 @@ def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Generator[No
         with torch.no_grad():
             for tensor, kept in zip(tensors, copies, strict=True):
                 tensor.copy_(kept)
-        for tensor, gradient in gradients:
+        for tensor, gradient, wants_gradient in gradients:
             tensor.grad = gradient
+            tensor.requires_grad_(wants_gradient)
+        for own, kept in slots:  # a buffer may have been replaced by another
+            own.clear()
+            own.update(kept)
         for module, mode in modes:
             module.training = mode
         if opt:

@@ -66,8 +66,9 @@ class Callbacks:
     @contextmanager
     def added(self, cbs: Any) -> Generator[list[Callback]]:
         """With these callbacks, for a while."""
-        added = self.add(cbs)
+        added = [self._instance(cb) for cb in listify(cbs)]
         try:
+            self.add(added)
             yield added
         finally:
             self._cbs = [cb for cb in self._cbs if not any(cb is gone for gone in added)]
@@ -118,6 +119,11 @@ class Callbacks:
                 )
                 for event in EVENTS
             }
+
+    def bind(self) -> None:
+        """Make every callback this learner's: one that several share belongs to who runs."""
+        for cb in self._cbs:
+            cb.learn = self._learn
 
     def wake(self) -> None:
         """Let every callback run again: a `run = False` lasts until the end of the fit."""

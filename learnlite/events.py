@@ -124,7 +124,7 @@ class CancelException(Exception):
 
 
 class CancelBackwardException(CancelException):
-    """Ends the backward pass of this batch; the step follows."""
+    """Ends the backward pass of this batch; the step follows if there are gradients."""
 
     closes, width = "backward", 1
 

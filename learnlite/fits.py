@@ -4,7 +4,7 @@ import copy
 import math
 from collections import namedtuple
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,8 +17,10 @@ from learnlite.callbacks.lr_find import LRFinder, plot_lr_find, suggestions
 from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.schedule import ParamScheduler
 from learnlite.callbacks.show import ProgressBar
-from learnlite.events import Order
+from learnlite.data.torch_loader import kept_generators
+from learnlite.events import CancelException, Order
 from learnlite.loop import Loop
+from learnlite.metrics import as_metrics
 from learnlite.seeds import kept_rng
 from learnlite.types import OptFunc, Splitter, listify
 
@@ -40,6 +42,7 @@ class Fits(Loop):
         super().__init__()
         self.opt: Any = None
         self._own: dict[str, list[float]] = {}  # rates and decay that the optimizer was made with
+        self._own_of: Optimizer | None = None
         self._fitting = False
 
     def fit(
@@ -56,6 +59,8 @@ class Fits(Loop):
         A second fit goes on with the same optimizer, unless `reset_opt`.
         """
         with self._begun(n_epoch, lr, wd, reset_opt, start_epoch), self.callbacks.added(cbs):
+            self.callbacks.bind()
+            self.callbacks.wake()
             self.callbacks.check()
             self._fit()
         self.xb, self.yb, self.pred, self.loss, self.dl = (), (), None, None, None
@@ -167,11 +172,16 @@ class Fits(Loop):
         points = suggestions(lrs, losses, num_it, functions)
         if show_plot:
             plot_lr_find(lrs, losses, {name: point for name, (_, point) in points.items() if point})
-        suggested = namedtuple("SuggestedLRs", points)  # type: ignore[misc]  # its fields are the functions'
+        suggested = namedtuple("SuggestedLRs", points, rename=True)  # type: ignore[misc]  # its fields are the functions'
         return suggested(*(lr for lr, _ in points.values()))
 
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float]:
         """Loss and metrics on loader `ds_idx` of `dls`, or on `dl`; also in the middle of a fit."""
+        if dl is None and ds_idx >= len(self.dls):
+            raise ValueError(
+                f"there is no loader {ds_idx} to validate on: `dls` has {len(self.dls)}; "
+                "pass one by `dl=…`"
+            )
         dl = self.dls[ds_idx] if dl is None else dl
         recorder = Recorder()
         others = [cb for cb in self.callbacks if isinstance(cb, Recorder | Checks)]
@@ -182,7 +192,8 @@ class Fits(Loop):
             self.callbacks.added([recorder, *listify(cbs)]),
         ):
             self._to_device()
-            self.metrics = copy.deepcopy(self.metrics)
+            self.callbacks.bind()
+            self.metrics = copy.deepcopy(as_metrics(self.metrics))
             self.progress.n_valid, self.progress.valid_batches = _length(dl, "validation"), 0
             self._validate_pass(dl)
             return recorder.valid_measures()
@@ -216,14 +227,20 @@ class Fits(Loop):
             wd=self.wd,
             wd_bn_bias=self.wd_bn_bias,
         )
-        known = optim.hyper_names(opt)
-        self._own = {name: optim.get_hyper(opt, name) for name in ("lr", "wd") if name in known}
-        self._parameters = [p for group in opt.param_groups for p in group["params"]]
+        self._keep_own(opt)
         return opt
 
     def ready_opt(self, *, reset: bool = False) -> Optimizer:
         """The optimizer, made if there is none yet or if it is to be a new one."""
-        return self.create_opt() if self.opt is None or reset else self.opt
+        opt = self.create_opt() if self.opt is None or reset else self.opt
+        if opt is not self._own_of:  # given by the user, as `learn.opt = …`
+            self._keep_own(opt)
+        return opt
+
+    def _keep_own(self, opt: Optimizer) -> None:
+        known = optim.hyper_names(opt)
+        self._own = {name: optim.get_hyper(opt, name) for name in ("lr", "wd") if name in known}
+        self._own_of = opt
 
     # What a fit needs before it begins
 
@@ -236,7 +253,7 @@ class Fits(Loop):
                 "`fit` was called inside `fit` of the same learner; to change course from a "
                 "callback raise `CancelFitException` and call `fit` again after it"
             )
-        if not isinstance(n_epoch, int) or n_epoch < 0:
+        if not isinstance(n_epoch, int | np.integer) or n_epoch < 0:
             raise ValueError(f"`n_epoch` counts epochs, got {n_epoch!r}")
         if not 0 <= start_epoch <= n_epoch:
             raise ValueError(
@@ -258,13 +275,20 @@ class Fits(Loop):
             if value is not None or name in self._own:
                 optim.set_hyper(opt, name, self._own[name] if value is None else value)
         self.progress = self.progress.next_fit(n_epoch, n_iter, n_valid, start_epoch=start_epoch)
+        self.metrics = as_metrics(self.metrics)  # a user may have set others
         self._fitting = True
+        depth = len(self._open)
         try:
             with kept_rng(self.dls.device), self._whole_steps:
                 yield
+        except CancelException as cancel:
+            name = type(cancel).__name__
+            raise RuntimeError(
+                f"`{name}` was raised where no {cancel.closes} is running"
+            ) from cancel
         finally:
             self._fitting = False
-            self._open.clear()
+            del self._open[depth:]
             self.callbacks.wake()
 
     def _fit_scheduled(
@@ -279,6 +303,7 @@ class Fits(Loop):
         self.ready_opt(reset=reset_opt)
         lr = self.lr if lr is None else lr
         rates = optim.spread_lr(self._own["lr"] if lr is None else lr, len(self._own["lr"]))
+        optim.check_value(self.ready_opt(), "lr", rates)
         return rates[0] if len(rates) == 1 else np.array(rates)
 
     def _cycles_momentum(self, moms: Any) -> bool:
@@ -302,19 +327,24 @@ class Fits(Loop):
     def _unchanged(self) -> Generator[None]:
         """Everything a fit changes, given back as it was."""
         modules = [m for m in (self.model, self.loss_func) if isinstance(m, nn.Module)]
-        opt, own, progress = self.opt, self._own, self.progress
-        states = [(cb, copy.deepcopy(cb.state_dict())) for cb in self.callbacks]
-        try:
-            with (
-                checkpoint.unchanged(*modules, opt=opt),
-                kept_rng(self.dls.device),
-                self._batch_kept(),
-            ):
+        kept = {name: getattr(self, name) for name in ("opt", "_own", "_own_of", "progress")}
+        states = [(cb, dict(vars(cb)), copy.deepcopy(cb.state_dict())) for cb in self.callbacks]
+        stack = ExitStack()
+        with self._whole_steps:
+            stack.enter_context(checkpoint.unchanged(*modules, opt=self.opt))
+            stack.enter_context(kept_rng(self.dls.device))
+            stack.enter_context(kept_generators(self.dls.train))
+            stack.enter_context(self._batch_kept())
+            try:
                 yield
-        finally:
-            self.opt, self._own, self.progress = opt, own, progress
-            for cb, state in states:
-                cb.load_state_dict(state)
+            finally:
+                with self._whole_steps.step:  # an interrupt waits until all is as it was
+                    stack.close()
+                    vars(self).update(kept)
+                    for cb, attributes, state in states:
+                        vars(cb).clear()
+                        vars(cb).update(attributes)
+                        cb.load_state_dict(state)
 
 
 def _length(dl: Any, which: str) -> int:

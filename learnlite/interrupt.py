@@ -49,6 +49,11 @@ class WholeSteps:
             self._came = False
             signal.default_int_handler(signum, frame)
 
+    def begin_step(self) -> None:
+        """From here on an interrupt waits."""
+        self._came = False
+        self.stepping = True
+
     def end_step(self) -> None:
         """The step is whole: let the interrupt that came meanwhile through."""
         self.stepping = False
@@ -66,7 +71,7 @@ class _Step:
         self._guard = guard
 
     def __enter__(self) -> None:
-        self._guard.stepping = True
+        self._guard.begin_step()
 
     def __exit__(
         self,

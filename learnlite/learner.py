@@ -175,7 +175,8 @@ class Learner(Fits):
         """Save weights and optimizer to `path/model_dir/file.pth`; gives that path."""
         path = self._file(file)
         opt = self.opt.state_dict() if with_opt and self.opt is not None else None
-        checkpoint.write(path, {"model": self.model.state_dict(), "opt": opt})
+        name = type(self.opt).__name__ if opt is not None else None
+        checkpoint.write(path, {"model": self.model.state_dict(), "opt": opt, "opt_name": name})
         return path
 
     def load(
@@ -183,9 +184,15 @@ class Learner(Fits):
     ) -> "Learner":
         """Load what `save` saved, or a plain dict of weights; opened with `weights_only=True`."""
         state = checkpoint.read(self._file(file), self.dls.device if device is None else device)
-        saved = isinstance(state, dict) and set(state) == {"model", "opt"}
+        saved = isinstance(state, dict) and {"model", "opt"} <= set(state)
         opt = state["opt"] if saved and with_opt else None
         if opt is not None:
+            name, ours = state.get("opt_name"), type(self.ready_opt()).__name__
+            if name not in (None, ours):
+                raise ValueError(
+                    f"the file holds the state of `{name}`, but this learner trains with `{ours}`; "
+                    "use the same `opt_func`, or load the weights alone: `with_opt=False`"
+                )
             optim.check_state(opt, self.ready_opt(), self.model)
         checkpoint.load_model(self.model, state["model"] if saved else state, strict=strict)
         if opt is not None:

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import nn
 
 from learnlite.callback import add_note
 from learnlite.data.batch import batch_size, logits_of, move
+from learnlite.data.torch_loader import generators_of
 from learnlite.events import CancelException
 from learnlite.interrupt import WholeSteps
 from learnlite.precision import Precision
@@ -47,11 +47,17 @@ class Loop(LoopState):
     def _train_pass(self) -> None:
         self.training, self.dl, self._noise = True, self.dls.train, mix(self.seed, _STEP)
         self.model.train()
-        with self.callbacks.around("train"), self._span("train", "after_train"):
+        with (
+            torch.enable_grad(),
+            self.callbacks.around("train"),
+            self._span("train", "after_train"),
+        ):
             self._run("before_train")
             for batch in self._train_batches():
                 self._train_batch(batch)
                 self.progress.finish_batch()
+            if not self.progress.window_opens:  # its last batch was cancelled, or never came
+                self._step()
 
     def _train_batch(self, batch: Batch) -> None:
         seed_torch(mix(self._noise, self.progress.lifetime_batch), self.dls.device)
@@ -63,7 +69,7 @@ class Loop(LoopState):
             with self._span("backward", "after_backward"):
                 self._run("before_backward")
                 self.precision.backward(self.loss, self._weight())
-            if self.progress.step_due:
+            if self.progress.step_due and self._has_gradients():
                 self._step()
 
     def _receive(self, batch: Batch) -> None:
@@ -113,7 +119,6 @@ class Loop(LoopState):
         self.progress = Progress()
         self._whole_steps = WholeSteps()
         self._open: list[str] = []
-        self._parameters: list[nn.Parameter] = []
 
     def _run(self, event: str) -> None:
         """Call those who listen to `event`, in order; a cancel ends the round."""
@@ -124,7 +129,7 @@ class Loop(LoopState):
                 self._check_cancel(cancel, call, event)
                 raise
             except Exception as error:
-                add_note(error, call.__self__, event)  # type: ignore[attr-defined]  # bound methods all
+                add_note(error, getattr(call, "__self__", call), event)
                 raise
 
     def _run_closing(self, event: str, cancel: CancelException | None) -> CancelException | None:
@@ -137,7 +142,7 @@ class Loop(LoopState):
                 if cancel is None or another.width > cancel.width:
                     cancel = another
             except Exception as error:
-                add_note(error, call.__self__, event)  # type: ignore[attr-defined]
+                add_note(error, getattr(call, "__self__", call), event)
                 raise
         return cancel
 
@@ -148,7 +153,7 @@ class Loop(LoopState):
         if cancel.closes not in self._open:
             raise RuntimeError(
                 f"`{type(cancel).__name__}` was raised by the callback "
-                f"`{call.__self__!r}` in `{event}`, where no {cancel.closes} is "
+                f"`{getattr(call, '__self__', call)!r}` in `{event}`, where no {cancel.closes} is "
                 f"running; running are: {', '.join(self._open)}"
             ) from cancel
 
@@ -159,8 +164,14 @@ class Loop(LoopState):
         return self.progress.gather(batch_size(self.yb or self.xb))
 
     def _drop_gradients(self) -> None:
-        for parameter in self._parameters:  # a seventh of what `opt.zero_grad` costs, and the same
-            parameter.grad = None
+        for group in self.opt.param_groups:  # a tenth of what `opt.zero_grad` costs, and the same
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def _has_gradients(self) -> bool:
+        """Whether a step can change a weight: not if the backward pass was cancelled."""
+        params = (p for group in self.opt.param_groups for p in group["params"])
+        return any(parameter.grad is not None for parameter in params)
 
     def _train_batches(self) -> Iterator[Batch]:
         progress = self.progress
@@ -185,39 +196,44 @@ class Loop(LoopState):
                     f"{progress.n_iter}; a generator that has run out cannot begin again: "
                     "give `Stream` the function that makes it"
                 )
-            warnings.warn(
-                f"the training loader gave {begun} of {progress.n_iter} batches", stacklevel=2
-            )
+            _warn_short("training", begun, progress.n_iter)
 
     def _valid_batches(self, dl: Any) -> Iterator[Batch]:
         progress = self.progress
         seed = mix(self.seed, _VALID, progress.lifetime_epoch)
         seed_torch(seed, self.dls.device)
         batches = _epoch_of(dl, seed, progress.lifetime_epoch, progress.valid_batches)
-        return itertools.islice(batches, progress.n_valid - progress.valid_batches)
+        yield from itertools.islice(batches, progress.n_valid - progress.valid_batches)
+        if progress.valid_batches < progress.n_valid:
+            _warn_short("validation", progress.valid_batches, progress.n_valid)
 
     @contextmanager
     def _batch_kept(self) -> Generator[None]:
         """Put the state of the running batch and pass back, for a validation inside a fit."""
         names = ("dl", "training", "xb", "yb", "pred", "loss", "cancelled", "metrics")
         kept = {name: getattr(self, name) for name in names}
-        mode = self.model.training
+        modes = [(module, module.training) for module in self.model.modules()]
         counts = self.progress.n_valid, self.progress.valid_batches
         try:
             yield
         finally:
             vars(self).update(kept)
             self.progress.n_valid, self.progress.valid_batches = counts
-            self.model.train(mode)
+            for module, mode in modes:
+                module.training = mode
+
+
+def _warn_short(which: str, given: int, announced: int) -> None:
+    warnings.warn(f"the {which} loader gave {given} of {announced} batches", stacklevel=2)
 
 
 def _epoch_of(dl: Any, seed: int, epoch: int, start: int) -> Iterator[Batch]:
     """The batches of an epoch from `start` on, in an order that only seed and epoch decide."""
     if isinstance(dl, EpochLoader):
         return dl.batches(epoch, start)
-    seed_torch(
-        seed
-    )  # torch's loaders draw their order, and their workers' seeds, when iteration begins
+    seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, at the start
+    for generator in generators_of(dl):
+        generator.manual_seed(seed)
     return itertools.islice(iter(dl), start, None)
 
 
@@ -232,6 +248,7 @@ class _Span:
         self._closing = closing
 
     def __enter__(self) -> None:
+        self._loop.cancelled = None
         self._loop._open.append(self._name)
 
     def __exit__(
@@ -250,7 +267,7 @@ class _Span:
             if cancel is None:
                 return False
             if cancel.closes == self._name:
-                loop.cancelled = cancel
+                loop.cancelled = cancel.with_traceback(None)  # which would keep the batch alive
                 return True
             if cancel.closes not in loop._open:  # raised by a model or a loss, not by a callback
                 raise RuntimeError(

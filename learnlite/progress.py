@@ -67,8 +67,8 @@ class Progress:
             n_iter=n_iter,
             n_valid=n_valid,
             epochs=start_epoch,
-            past_epochs=self.lifetime_epoch + begun - start_epoch,
-            past_batches=self.lifetime_batch + begun - start_epoch * n_iter,
+            past_epochs=max(self.lifetime_epoch + begun - start_epoch, 0),
+            past_batches=max(self.lifetime_batch + begun - start_epoch * n_iter, 0),
         )
 
     def seek(self, train_iter: int) -> None:
@@ -106,4 +106,4 @@ class Progress:
     def close_window(self) -> float:
         """End the window; gives the factor that makes its gradients a mean over its samples."""
         gathered, self.gathered = self.gathered, 0
-        return self.n_acc / gathered if self.n_acc else 1.0
+        return self.n_acc / gathered if self.n_acc and gathered else 1.0

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from learnlite.data.batch import map_batch
 from learnlite.metrics import Metric
 
 _CHUNK = 256  # losses stacked into one tensor: few small tensors on the device, no read
@@ -71,14 +72,14 @@ class MeanLoss:
 
     def reset(self) -> None:
         self._sum: Tensor | float = 0.0
-        self._samples = 0
+        self.samples = 0
 
     def add(self, loss: Tensor, samples: int) -> None:
         self._sum = self._sum + loss.detach().float() * samples
-        self._samples += samples
+        self.samples += samples
 
     def compute(self) -> Tensor:
-        return torch.as_tensor(self._sum, dtype=torch.float32) / (self._samples or float("nan"))
+        return torch.as_tensor(self._sum, dtype=torch.float32) / (self.samples or float("nan"))
 
 
 class Clock:
@@ -105,7 +106,7 @@ def update_metrics(metrics: Sequence[Metric], pred: Any, yb: tuple[Any, ...]) ->
     """Give a batch to every metric; one that fails is named."""
     if not metrics:
         return
-    detached = pred.detach() if isinstance(pred, Tensor) else pred
+    detached = map_batch(pred, Tensor.detach)
     for metric in metrics:
         try:
             metric.update(detached, *yb)

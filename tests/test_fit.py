@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 import signal
 import warnings
 from functools import partial
@@ -15,6 +16,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from learnlite import (
     Callback,
+    CancelBackwardException,
+    CancelBatchException,
+    CancelFitException,
     DataLoaders,
     GradientAccumulation,
     Learner,
@@ -427,9 +431,7 @@ def test_a_model_of_hugging_faces_manner_gives_its_logits():
             return Output(logits=self.layer(input_ids), hidden_states=None)
 
     batches = [{"input_ids": torch.randn(4, 3), "labels": torch.randint(2, (4,))} for _ in range(3)]
-    learn = silent(
-        Learner(DataLoaders(batches, batches, device="cpu"), Model(), metrics=accuracy)
-    )
+    learn = silent(Learner(DataLoaders(batches, batches, device="cpu"), Model(), metrics=accuracy))
     learn.fit(1)
     assert 0 <= learn.recorder.last("accuracy") <= 1
 
@@ -561,3 +563,262 @@ def test_warnings_do_not_come_from_a_plain_fit():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learner().fit_one_cycle(1, 0.01)
+
+
+# What an attack found, and what holds since.
+
+
+def test_an_optimizer_of_ones_own_is_zeroed_and_scheduled_like_ours():
+    ours, theirs = learner(opt_func=partial(torch.optim.SGD, lr=0.01, momentum=0.9)), learner()
+    theirs.opt = torch.optim.SGD(theirs.model.parameters(), lr=0.01, momentum=0.9)
+    for learn in (ours, theirs):
+        learn.fit(2)
+        learn.fit_one_cycle(1, 0.02)
+    assert equal(weights(ours), weights(theirs))
+
+
+def test_a_layer_replaced_after_a_fit_is_not_left_untrained():
+    learn = learner()
+    learn.fit(1)
+    learn.model[4] = nn.Linear(16, 4)
+    with pytest.raises(
+        ValueError, match="the optimizer does not know 2 .* `4.weight`.*reset_opt=True"
+    ):
+        learn.fit(1)
+    before = learn.model[4].weight.detach().clone()
+    learn.fit(1, reset_opt=True)
+    assert not torch.equal(before, learn.model[4].weight)
+
+
+def test_a_loss_with_parameters_that_nobody_trains_is_reported():
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, pred, targ):
+            return self.scale * nn.functional.cross_entropy(pred, targ)
+
+    with pytest.warns(UserWarning, match="the loss has parameters of its own"):
+        learner(loss_func=Loss()).fit(1)
+
+
+def test_the_finder_restores_replaced_buffers_frozen_layers_and_plain_attributes():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = net()
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x):
+            self.seen = self.seen * 0.9 + x.mean().detach()
+            return self.body(x)
+
+    class Counter(Callback):
+        def __init__(self):
+            self.batches = 0
+
+        def after_batch(self):
+            self.batches += 1
+            self.model.body[0].requires_grad_(True)
+
+    torch.manual_seed(0)
+    learn = silent(Learner(digits_loaders(seed=1), Net(), cbs=Counter, seed=1))
+    learn.model.body[0].requires_grad_(False)
+    seen = learn.model.seen
+    learn.lr_find(show_plot=False)
+    assert learn.model.seen is seen
+    assert seen == 0
+    assert not learn.model.body[0].weight.requires_grad
+    assert learn.callbacks.find(Counter).batches == 0
+
+
+def test_a_torch_loaders_own_generator_is_left_and_does_not_decide():
+    def run(find):
+        torch.manual_seed(0)
+        x, y = torch.randn(96, 8), torch.randint(4, (96,))
+        generator = torch.Generator().manual_seed(7)
+        dl = torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(x, y), 32, shuffle=True, generator=generator
+        )
+        learn = silent(Learner(DataLoaders(dl, dl, device="cpu"), net(), seed=1))
+        state = generator.get_state()
+        if find:
+            learn.lr_find(show_plot=False)
+            assert torch.equal(state, generator.get_state())
+        learn.fit(2, 0.01)
+        return weights(learn)
+
+    assert equal(run(find=False), run(find=True))
+
+
+def test_the_recorded_rate_is_the_one_that_was_used():
+    hypers = Hypers()
+    sched = TorchScheduler(partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5))
+    learn = learner([sched, hypers], opt_func=partial(torch.optim.SGD, momentum=0.9))
+    learn.fit(1, 0.1)
+    assert learn.recorder.lrs == [groups[-1][0] for groups in hypers.seen]
+    assert learn.recorder.lrs[:3] == pytest.approx([0.1, 0.05, 0.025])
+
+
+def test_a_callback_that_two_learners_share_works_for_the_one_that_runs():
+    hypers = Hypers()
+    first, second = learner(hypers), learner(hypers)
+    first.fit(1, 0.01)
+    assert [g[0][0] for g in hypers.seen] == [0.01] * len(first.dls.train)
+    second.fit(1, 0.02)
+    assert hypers.seen[0][0][0] == 0.02
+
+
+def test_a_window_whose_last_batch_is_cancelled_still_makes_its_step():
+    def cancel_last(learn):
+        if learn.training and learn.iter == 5:
+            raise CancelBatchException
+
+    steps = []
+    learn = linear_learner(
+        [
+            GradientAccumulation(8),
+            on(before_batch=cancel_last, after_step=lambda learn: steps.append(1)),
+        ],
+        n_train=6,
+    )
+    learn.fit(1)
+    assert len(steps) == 3
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_without_a_backward_pass_there_is_no_step(accumulate):
+    def cancel(learn):
+        raise CancelBackwardException
+
+    steps = []
+    cbs = [on(before_backward=cancel, after_step=lambda learn: steps.append(1))]
+    learn = linear_learner(cbs + [GradientAccumulation(8)] * accumulate)
+    before = weights(learn)
+    learn.fit(1)
+    assert equal(before, weights(learn))
+    assert not steps
+
+
+def test_a_step_by_a_callbacks_own_backward_pass_is_made():
+    def own(learn):
+        learn.loss.backward()
+        raise CancelBackwardException
+
+    plain, other = linear_learner(seed=1), linear_learner(on(before_backward=own), seed=1)
+    other.model.load_state_dict(plain.model.state_dict())
+    other.dls = plain.dls
+    plain.fit(1)
+    other.fit(1)
+    assert equal(weights(plain), weights(other))
+
+
+@pytest.mark.parametrize("lr", [-0.1, float("nan")])
+def test_a_rate_out_of_range_is_refused(lr):
+    with pytest.raises(ValueError, match="`lr` must be at least 0"):
+        learner().fit_one_cycle(1, lr)
+    with pytest.raises(ValueError, match="`mom` must be at least 0 and below 1"):
+        learner().fit_one_cycle(1, 0.1, moms=(1.5, 0.9, 0.9))
+
+
+def test_a_new_optimizer_in_before_fit_is_scheduled():
+    hypers = Hypers()
+    learn = learner([on(before_fit=lambda learn: learn.create_opt()), hypers])
+    learn.fit_one_cycle(1, 0.02)
+    assert len({groups[0][0] for groups in hypers.seen}) == len(hypers.seen)
+
+
+def test_modes_of_submodules_survive_a_validation_in_the_midst():
+    def freeze_norm(learn):
+        learn.model[1].eval()
+
+    def look(learn):
+        learn.validate()
+        assert not learn.model[1].training
+        assert learn.model[0].training
+
+    learner(on(before_train=freeze_norm, after_step=look)).fit(1)
+
+
+def test_a_fit_within_a_standalone_validation_works():
+    inner = learner()
+    learn = learner(on(after_validate=lambda learn: inner.fit(1)))
+    assert learn.validate()[1] >= 0
+
+
+def test_an_interrupt_during_a_step_that_fails_does_not_reach_the_next_fit():
+    class Failing(torch.optim.SGD):
+        def step(self, closure=None):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ZeroDivisionError
+
+    learn = learner(opt_func=Failing)
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(1)
+    learn.opt_func = torch.optim.SGD
+    learn.fit(1, reset_opt=True)
+
+
+def test_labels_that_a_callback_changes_are_not_judged_before_it():
+    def shift(learn):
+        learn.yb = (learn.yb[0] % 2,)
+
+    torch.manual_seed(0)
+    model = nn.Linear(8, 2)
+    learn = silent(
+        Learner(digits_loaders(), model, nn.CrossEntropyLoss(), cbs=on(before_batch=shift))
+    )
+    learn.fit(1)
+
+
+def test_the_optimizers_state_is_not_given_to_another_kind(tmp_path):
+    learner(path=tmp_path, opt_func=torch.optim.RMSprop).save("first")
+    other = learner(path=tmp_path, opt_func=partial(torch.optim.SGD, momentum=0.9))
+    other_learn = learner(path=tmp_path, opt_func=torch.optim.RMSprop)
+    other_learn.fit(1)
+    other_learn.save("trained")
+    with pytest.raises(
+        ValueError, match="the state of `RMSprop`, but this learner trains with `SGD`"
+    ):
+        other.load("trained")
+    other.load("trained", with_opt=False)
+    assert equal(weights(other), weights(other_learn))
+
+
+def test_a_plateau_scheduler_of_torchs_is_told_its_way():
+    with pytest.raises(ValueError, match="`ReduceLROnPlateau` steps on a measured value"):
+        learner().fit(1, cbs=TorchScheduler(torch.optim.lr_scheduler.ReduceLROnPlateau))
+
+
+def test_validating_without_a_validation_loader_is_explained():
+    with pytest.raises(ValueError, match=r"there is no loader 1 to validate on: `dls` has 1"):
+        linear_learner(n_valid=0).validate()
+
+
+def test_metrics_may_be_set_later():
+    learn = learner(metrics=None)
+    learn.metrics = [accuracy]
+    learn.fit(1)
+    assert learn.recorder.last("accuracy") >= 0
+
+
+def test_a_learner_can_be_pickled_after_a_fit_with_plain_parts():
+    learn = linear_learner(default_cbs=True)
+    with learn.no_logging():
+        learn.fit_one_cycle(1, 0.01)
+    learn.dls.loss_func = None
+    copy = pickle.loads(pickle.dumps(learn))
+    assert equal(weights(learn), weights(copy))
+    with copy.no_logging():
+        copy.fit(1)
+
+
+def test_a_cancelled_fit_keeps_no_batch_alive():
+    def stop(learn):
+        raise CancelFitException
+
+    learn = linear_learner(on(after_pred=stop))
+    learn.fit(1)
+    assert isinstance(learn.cancelled, CancelFitException)
+    assert learn.cancelled.__traceback__ is None

@@ -8,7 +8,17 @@ from tiny import digits_loaders, linear_learner, net, silent
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from learnlite import DataLoaders, Learner, Recorder, accuracy, error_rate, on
+from learnlite import (
+    CancelEpochException,
+    CancelTrainException,
+    CancelValidException,
+    DataLoaders,
+    Learner,
+    Recorder,
+    accuracy,
+    error_rate,
+    on,
+)
 
 
 class Reads(TorchDispatchMode):
@@ -153,8 +163,6 @@ def test_every_callback_finds_the_row_after_the_epoch(n_valid):
 
 
 def test_cancelled_epochs_have_a_row_too():
-    from learnlite import CancelEpochException
-
     def stop(learn):
         raise CancelEpochException
 
@@ -181,3 +189,60 @@ def test_plots_show_what_was_recorded():
     assert [line.get_label() for line in acc.lines] == ["train", "valid"]
     assert loss.get_ylabel() == "loss"
     plt.close("all")
+
+
+def test_a_pass_that_was_skipped_has_no_numbers_of_another():
+    def skip(learn):
+        if learn.epoch == 1:
+            raise CancelValidException
+
+    learn = silent(Learner(digits_loaders(), net(), metrics=accuracy, cbs=on(before_validate=skip)))
+    learn.fit(3, 0.01)
+    for name in ("valid_loss", "accuracy"):
+        column = learn.recorder.column(name)
+        assert [value == value for value in column] == [True, False, True]
+
+
+def test_a_skipped_training_pass_does_not_take_the_validations_numbers():
+    def skip(learn):
+        if learn.epoch == 1:
+            raise CancelTrainException
+
+    learn = silent(Learner(digits_loaders(), net(), metrics=accuracy, cbs=on(before_train=skip)))
+    learn.recorder.train_metrics = True
+    learn.fit(2, 0.01)
+    assert learn.recorder.last("train_accuracy") != learn.recorder.last("train_accuracy")
+
+
+def test_plots_work_after_an_interrupt_in_validation():
+    pytest.importorskip("matplotlib")
+
+    def stop(learn):
+        if not learn.training and learn.epoch == 1:
+            raise KeyboardInterrupt
+
+    learn = silent(Learner(digits_loaders(), net(), metrics=accuracy, cbs=on(after_pred=stop)))
+    with pytest.raises(KeyboardInterrupt):
+        learn.fit(3)
+    learn.recorder.plot_loss()
+    learn.recorder.plot_metrics()
+    assert len(learn.recorder.iters) == len(learn.recorder.values) == 1
+
+
+def test_an_epoch_cancelled_at_its_start_has_a_row():
+    def stop(learn):
+        raise CancelEpochException
+
+    learn = linear_learner([Recorder, on(before_epoch=stop)])
+    learn.fit(2)
+    assert len(learn.recorder.values) == 2
+
+
+@pytest.mark.parametrize("name", ["loss", "valid_loss", "time"])
+def test_a_metric_cannot_take_the_name_of_a_column(name):
+    def measure(pred, targ):
+        return pred.mean()
+
+    measure.__name__ = name
+    with pytest.raises(ValueError, match=f"a metric is named `{name}`"):
+        Learner(digits_loaders(), net(), metrics=measure)

@@ -1,6 +1,7 @@
 """What can be told to be wrong before training time is spent on it."""
 
 import inspect
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,6 +51,7 @@ class Checks(Callback):
         learn = self.learn
         if not learn.training:
             return
+        self._given = learn.yb
         if not learn.yb and not _takes(learn.loss_func, 1):
             raise ValueError(
                 f"the batches have no targets, but the loss {learn.loss_func!r} compares with "
@@ -68,6 +70,7 @@ class Checks(Callback):
                     "the learner puts both on `dls.device`, so leave the model there, or choose "
                     f"another by `dls.to({str(parameter.device)!r})`"
                 )
+        self._check_optimizer()
 
     def after_pred(self) -> None:
         learn = self.learn
@@ -101,6 +104,30 @@ class Checks(Callback):
         self._guard_labels()
         self.run = False
 
+    def _check_optimizer(self) -> None:
+        """What the optimizer does not know would stay as it is, without a word."""
+        learn = self.learn
+        known = {id(p) for group in learn.opt.param_groups for p in group["params"]}
+        unknown = [
+            name
+            for name, p in learn.model.named_parameters()
+            if p.requires_grad and id(p) not in known
+        ]
+        if unknown:
+            raise ValueError(
+                f"the optimizer does not know {len(unknown)} of the model's parameters, the first "
+                f"is `{unknown[0]}`: the model has changed since the optimizer was made; "
+                "pass `reset_opt=True`"
+            )
+        if isinstance(learn.loss_func, torch.nn.Module) and any(
+            p.requires_grad and id(p) not in known for p in learn.loss_func.parameters()
+        ):
+            warnings.warn(
+                "the loss has parameters of its own, which the optimizer does not know: they stay "
+                "as they are; make the loss a part of the model to train them",
+                stacklevel=2,
+            )
+
     def _guard_labels(self) -> None:
         """Look at the labels to come: all now if they lie in memory, else on their way to a device.
 
@@ -108,11 +135,9 @@ class Checks(Callback):
         """
         learn = self.learn
         targ = learn.yb[0] if len(learn.yb) == 1 else None
-        if (
-            not isinstance(targ, Tensor)
-            or not isinstance(learn.pred, Tensor)
-            or targ.is_floating_point()
-        ):
+        if not isinstance(targ, Tensor) or not isinstance(learn.pred, Tensor):
+            return
+        if targ.is_floating_point() or learn.yb is not self._given:  # a callback makes its own
             return
         output = torch.zeros(()).expand(learn.pred.shape[1:])
         highest = -1

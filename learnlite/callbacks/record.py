@@ -54,7 +54,6 @@ class Recorder(Callback):
         self._train_loss = MeanLoss("loss")
         self._valid_loss = MeanLoss("loss")
         self._measured: dict[str, Tensor] = {}
-        self._row_open = False
         self._started = time.perf_counter()
 
     # What was recorded
@@ -156,8 +155,6 @@ class Recorder(Callback):
 
     def before_epoch(self) -> None:
         self._started = time.perf_counter()
-        self._measured = {}
-        self._row_open = True
 
     def before_train(self) -> None:
         self._train_loss.reset()
@@ -183,7 +180,6 @@ class Recorder(Callback):
             self._measure(self._train_loss)
 
     def after_train(self) -> None:
-        self.iters.append(len(self.hypers["lr"]))
         if self.train_metrics:
             self._keep("train", self._train_loss)
         if not self.learn.progress.n_valid:
@@ -191,28 +187,32 @@ class Recorder(Callback):
 
     def after_validate(self) -> None:
         self._keep("valid", self._valid_loss)
-        if self._row_open:
+        if self.metric_names:  # else this is a `validate` by itself
             self._write_row()
 
     def after_epoch(self) -> None:
-        if self._row_open:  # a cancel has left validation out
+        if self.learn.epoch not in self._epochs[-1:]:  # a cancel has left validation out
             self._write_row()
 
+    def after_fit(self) -> None:
+        self._readers = []
+
     def _write_row(self) -> None:
-        """Add the epoch to the table as soon as it is measured: `after_epoch` finds it everywhere."""
+        """Add the epoch to the table once it is measured, so that every `after_epoch` finds it."""
         epoch = self.learn.epoch
         self.values.append(self._row())
+        self._measured = {}
         self._epochs.append(epoch)
+        self.iters.append(len(self.hypers["lr"]))
         minutes, seconds = divmod(int(time.perf_counter() - self._started + 0.5), 60)
         elapsed = [f"{minutes:02}:{seconds:02}"] if self.add_time else []
         self.log = [epoch, *self.values[-1], *elapsed]
-        self._row_open = False
 
     def valid_measures(self) -> list[float]:
-        """Loss and metrics of the last validation pass."""
-        return read_together(
-            [self._valid_loss.compute(), *(m.compute() for m in self.learn.metrics)]
-        )
+        """Loss and metrics of a validation pass outside a fit; nan where there was no batch."""
+        names = ("loss", *(metric.name for metric in self.learn.metrics))
+        nan = torch.tensor(float("nan"))
+        return read_together([self._measured.get(f"valid_{name}", nan) for name in names])
 
     def _reset_metrics(self) -> None:
         for metric in self.learn.metrics:
@@ -226,6 +226,8 @@ class Recorder(Callback):
 
     def _keep(self, span: str, mean: MeanLoss) -> None:
         """Compute what a pass gave, on the device: the next pass uses the same metrics."""
+        if not mean.samples:  # cancelled before its first batch: the columns are nan
+            return
         for metric in (mean, *self.learn.metrics):
             try:
                 self._measured[f"{span}_{metric.name}"] = torch.as_tensor(metric.compute())
@@ -234,6 +236,8 @@ class Recorder(Callback):
                     f"raised by the metric `{metric.name}` at the end of the {span} pass"
                 )
                 raise
+        mean.reset()
+        self._reset_metrics()
 
     def _row(self) -> list[float]:
         """The epoch's values: one read of the device for all of them."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from learnlite import optim
 from learnlite.callback import Callback, Order
@@ -46,16 +47,26 @@ class ParamScheduler(Callback):
         before = {
             name: optim.get_hyper(opt, name) for name in self.scheds
         }  # unknown names fail here
-        self._drivers = [
-            (optim.hyper_setter(opt, name), sched) for name, sched in self.scheds.items()
-        ]
+        for name, sched in self.scheds.items():
+            for position in (0.0, 0.5, 1.0):
+                optim.check_value(opt, name, sched(position))
+        self._bind()
         try:
             yield
         finally:
             for name, values in before.items():
                 optim.set_hyper(opt, name, values)
+            del self._drivers, self._opt
+
+    def _bind(self) -> None:
+        self._opt = self.learn.opt
+        self._drivers = [
+            (optim.hyper_setter(self._opt, name), sched) for name, sched in self.scheds.items()
+        ]
 
     def before_epoch(self) -> None:
+        if self._opt is not self.learn.opt:  # a callback has made a new one
+            self._bind()
         self._set(self.learn.progress.epochs / (self.learn.progress.n_epoch or 1))
 
     def before_batch(self) -> None:
@@ -109,6 +120,8 @@ class TorchScheduler(Callback):
         for group in opt.param_groups:
             group.pop("initial_lr", None)  # torch would start from the last fit's rate
         self.scheduler = self.factory(opt)
+        self._check(self.scheduler)
+        self.begun = False
         try:
             yield
         finally:
@@ -119,15 +132,28 @@ class TorchScheduler(Callback):
                 group.clear()
                 group.update(kept)
 
-    def after_batch(self) -> None:
+    def before_batch(self) -> None:
         if self.per == "batch":
             self._step()
 
-    def after_train(self) -> None:
+    def before_train(self) -> None:
         if self.per == "epoch":
             self._step()
 
+    def _check(self, scheduler: Any) -> None:
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise ValueError(
+                "`ReduceLROnPlateau` steps on a measured value, which `TorchScheduler` does not "
+                "give it; schedule by time, or write a callback that steps it in `after_epoch`"
+            )
+        if not isinstance(scheduler, LRScheduler):
+            raise TypeError(f"`factory` gave a {type(scheduler).__name__}, not a torch scheduler")
+
     def _step(self) -> None:
+        """Go on to the next rate, unless this is the first: what is recorded is what was used."""
+        if not self.begun:
+            self.begun = True
+            return
         # torch warns of a step that was skipped, which here is nobody's mistake.
         with warnings.catch_warnings():
             warnings.filterwarnings(
@@ -136,8 +162,11 @@ class TorchScheduler(Callback):
             self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"scheduler": self.scheduler.state_dict()} if "scheduler" in vars(self) else {}
+        if "scheduler" not in vars(self):
+            return {}
+        return {"scheduler": self.scheduler.state_dict(), "begun": self.begun}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "scheduler" in state:
             self.scheduler.load_state_dict(state["scheduler"])
+            self.begun = state["begun"]

@@ -1,5 +1,7 @@
 """One batch of a torch `DataLoader`, without its workers and without a trace."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -14,8 +16,7 @@ def first_of_torch(loader: Any) -> Batch:
     with kept_rng():
         if cast(Any, type(loader)).__iter__ is not cast(Any, DataLoader).__iter__:
             return next(iter(loader))
-        states = [(generator, generator.get_state()) for generator in _generators(loader)]
-        try:
+        with kept_generators(loader):
             here: Any = DataLoader(
                 loader.dataset,
                 collate_fn=loader.collate_fn,
@@ -23,13 +24,24 @@ def first_of_torch(loader: Any) -> Batch:
                 **_order(loader),
             )
             return next(iter(here))
-        finally:
-            for generator, state in states:
-                generator.set_state(state)
 
 
-def _generators(loader: Any) -> list[torch.Generator]:
-    holders = [loader, loader.sampler, loader.batch_sampler]
+@contextmanager
+def kept_generators(loader: Any) -> Generator[None]:
+    """Give back the states of the generators that a torch loader was made with."""
+    states = [(generator, generator.get_state()) for generator in generators_of(loader)]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)
+
+
+def generators_of(loader: Any) -> list[torch.Generator]:
+    """The generators that decide a torch loader's order; none for any other loader."""
+    if not isinstance(loader, DataLoader):
+        return []
+    holders: list[Any] = [loader, loader.sampler, loader.batch_sampler]
     holders.append(getattr(loader.batch_sampler, "sampler", None))
     found = [getattr(holder, "generator", None) for holder in holders]
     return [generator for generator in found if isinstance(generator, torch.Generator)]

@@ -11,6 +11,7 @@ from learnlite.metrics.base import DeviceSum, Metric, function_name, samples, sh
 from learnlite.metrics.sums import RMSE, Perplexity, perplexity, rmse
 from learnlite.types import listify
 
+_RESERVED = ("epoch", "time", "loss", "train_loss", "valid_loss")
 _OF_THE_SET: dict[Any, type[Metric]] = {rmse: RMSE, perplexity: Perplexity}
 """Functions whose mean over batches is not their value over the set, and what computes that."""
 
@@ -125,6 +126,12 @@ def as_metrics(metrics: Any) -> list[Metric]:
         else:
             found.append(as_metric(metric))
     names = [metric.name for metric in found]
+    for name in names:
+        if name in _RESERVED:
+            raise ValueError(
+                f"a metric is named `{name}`, which is a column of the table already; give it "
+                "another name: `AvgMetric(function, name=…)`"
+            )
     for name in names:
         if names.count(name) > 1:
             raise ValueError(

@@ -10,6 +10,7 @@ from learnlite.optim.groups import (
     trainable,
 )
 from learnlite.optim.hyper import (
+    check_value,
     get_hyper,
     hyper_names,
     hyper_reader,
@@ -28,6 +29,7 @@ __all__ = [
     "RAdam",
     "RMSProp",
     "check_state",
+    "check_value",
     "default_splitter",
     "freeze_to",
     "get_hyper",

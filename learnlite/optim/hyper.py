@@ -74,6 +74,12 @@ def set_hyper(opt: Optimizer, name: str, value: Any) -> None:
     _write(_targets(opt, field), field, values)
 
 
+def check_value(opt: Optimizer, name: str, value: Any) -> None:
+    """Raise a ValueError if `set_hyper` would; nothing is set."""
+    field = _field(opt, name)
+    _check_range(name, field, _spread(value, len(layer_group_of(opt)), name))
+
+
 def hyper_setter(opt: Optimizer, name: str) -> Callable[[Any], None]:
     """A function that sets a hyper-parameter, fast enough for every batch.
 
