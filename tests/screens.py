@@ -6,6 +6,8 @@ import pty
 import re
 import threading
 
+from fastprogress import fastprogress
+
 
 class Notebook:
     """What a notebook's front end would hold: the newest content of each output, in order."""
@@ -46,6 +48,7 @@ class Terminal:
         self._stdout = open(child, "w", encoding="utf-8")
         self._redirected = contextlib.redirect_stdout(self._stdout)
         self._redirected.__enter__()
+        fastprogress.stdout = self._stdout  # old ones ask the terminal of their first import
         return self
 
     def __exit__(self, *error):

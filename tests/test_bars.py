@@ -7,6 +7,7 @@ import threading
 import types
 
 import pytest
+from fastprogress import fastprogress
 from screens import Notebook, Terminal, lines_left
 
 from learnlite import bars
@@ -98,7 +99,7 @@ def test_a_terminal_keeps_only_the_rows():
     with Terminal() as terminal:
         run_through(bars.open_display())
     assert "epoch 1/2 train |███" in terminal.output
-    assert "50.00% [1/2 00:00<00:00" in terminal.output and "0.5000" in terminal.output
+    assert "50.00% [1/2 00:00<00:00 0.5000]" in terminal.output
     assert "epoch 2/2 valid" in terminal.output
     assert [line.split() for line in lines_left(terminal.output) if line] == [
         NAMES,
@@ -141,7 +142,7 @@ def test_a_bar_is_never_wider_than_the_terminal(columns, monkeypatch):
         for i in range(5):
             display.step(99, "train", 10 * i, 123456, "x" * i * 20)
         display.close()
-    assert "epoch 1" in terminal.output
+    assert "epoch |" in terminal.output or "epoch 1" in terminal.output
     assert [line for line in lines_left(terminal.output, columns) if line] == []
 
 
@@ -199,14 +200,12 @@ def test_rows_that_are_caught_on_their_way_have_no_bars_among_them():
     assert [line.split() for line in lines_left(terminal.output) if line] == [NAMES]
 
 
-@pytest.mark.parametrize("broken", ["__init__", "update_bar", "on_update", None])
+@pytest.mark.parametrize("broken", ["__init__", "on_update", None])
 def test_a_terminal_without_a_working_fastprogress_has_its_rows(broken, monkeypatch):
     if broken is None:
         monkeypatch.setitem(sys.modules, "fastprogress.fastprogress", None)
     else:
-        from fastprogress.fastprogress import ConsoleProgressBar
-
-        monkeypatch.setattr(ConsoleProgressBar, broken, None)
+        monkeypatch.setattr(fastprogress.ConsoleProgressBar, broken, None)
     with Terminal() as terminal:
         run_through(bars.open_display())
     assert "epoch 1/2" not in terminal.output

@@ -102,6 +102,26 @@ def test_an_interrupt_leaves_red_bars_and_the_rows_so_far(front, error):
     assert "<progress" not in front.contents[3]["text/html"]
 
 
+def test_an_interrupt_shows_how_far_the_fit_came(front):
+    def stop(learn):
+        if learn.train_iter == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learner(cbs=on(before_batch=stop)).fit(3)
+    assert "[1/3 " in front.text and "[3/6 " in front.text
+
+
+@pytest.mark.parametrize("event", ["before_fit", "before_epoch"])
+def test_an_error_before_training_leaves_no_bar_even_after_an_interrupted_fit(front, event):
+    learn = learner()
+    for where in ("after_loss", event):
+        with pytest.raises(ZeroDivisionError):
+            learn.fit(1, cbs=on(**{where: lambda learn: 1 / 0}))
+    assert "<progress" in front.contents[1]["text/html"]
+    assert not any("<progress" in data["text/html"] for data in front.contents[2:])
+
+
 @pytest.mark.parametrize("event", ["after_epoch", "before_batch", "before_validate", "before_fit"])
 def test_a_cancel_is_no_interrupt(front, event):
     def stop(learn):

@@ -14,7 +14,8 @@ from learnlite.bars.graph import svg
 from learnlite.bars.protocol import Points
 from learnlite.bars.text import Pace
 
-BLUE, RED = "#2196F3", "#F44336"
+# Dark enough that browsers draw the rest of the bar light on a light page.
+BLUE, RED = "#1E88E5", "#F44336"
 _LINE = "rgba(128,128,128,.4)"  # grey enough on white and on black
 _CELL = 'style="border:0;padding:3px 16px 3px 0;text-align:left"'
 _ROW = f'style="border:0;border-bottom:1px solid {_LINE};background:transparent;color:inherit"'

@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +40,8 @@ class _BottomLine:
     def clear(self) -> None:
         """Make room for a row, whoever has drawn here."""
         if self._stream is not None:
-            self._write(f"\r{' ' * self._columns}\r")  # blanks: every terminal knows them
+            # Blanks, which every terminal knows; two more for the `^C` that it may have echoed.
+            self._write(f"\r{' ' * (self._columns + 2)}\r")
 
     def leave(self) -> None:
         """Go on below, and let the bar stand."""
@@ -102,20 +102,20 @@ class Terminal(Lines):
             return
         if self._bar is None:
             self._bar = _console_bar()
+            _bottom.drawn(1)  # it tries at once whether its block can be written
         (epoch, part), (done, total) = self._pass, self._last
-        bar, columns = self._bar, min(shutil.get_terminal_size().columns, 160) - 1
+        bar, columns = self._bar, min(shutil.get_terminal_size().columns, 160) - len("^C ")
         of = f"epoch {epoch + 1}/{self._n_epoch} " if self._n_epoch else ""
-        left = self._pace.left(done, total)
-        bar.cols = bar.length = columns  # it is made shorter to leave room for the text
-        bar.total, bar.prefix, bar.comment = max(total, 1), of + part, comment
-        bar.last_t = time.time()
-        bar.start_t = bar.last_t - self._pace.elapsed()
-        bar.pred_t = None if left is None else self._pace.elapsed() + left
+        times = " ".join(filter(None, (self._pace.times(done, total), comment)))
+        bar.total, bar.prefix = max(total, 1), (of + part)[: max(columns - 4 - _NARROWEST, 0)]
+        room = columns - len(bar.prefix) - 4 - _NARROWEST
+        words = f"{100 * done / bar.total:.2f}% [{done}/{total} {times}]"[: max(room, 0)]
+        bar.cols = bar.length = columns  # fastprogress makes it shorter, to leave room for the text
         colored = red and os.name != "nt" and "NO_COLOR" not in os.environ
         try:
             if colored:
                 print(end="\x1b[31m")
-            bar.update_bar(done)
+            bar.on_update(done, words)
             if colored:
                 print(end="\x1b[0m", flush=True)
             _bottom.drawn(columns)
@@ -126,21 +126,15 @@ class Terminal(Lines):
 class _NoBar:
     """Stands for fastprogress's bar where there is none."""
 
-    def update_bar(self, done: int) -> None:
+    def on_update(self, done: int, words: str) -> None:
         pass
 
 
 def _console_bar() -> Any:
-    """The bar of fastprogress, which we draw when we want, and never wider than the terminal."""
+    """The bar of fastprogress, which we draw when we want."""
     try:
         from fastprogress.fastprogress import ConsoleProgressBar
 
-        class Bar(ConsoleProgressBar):  # type: ignore[misc]  # fastprogress is not typed
-            def on_update(self, val: int, text: str) -> None:
-                room = self.cols - len(self.prefix) - 4 - _NARROWEST
-                self.prefix = self.prefix[: max(self.cols - 4 - _NARROWEST, 0)]
-                super().on_update(val, text[: max(room, 0)])
-
-        return Bar(None, total=1, leave=False)
+        return ConsoleProgressBar(None, total=1, leave=False)
     except Exception:  # not installed, or not as we know it: no bar, but rows
         return _NoBar()

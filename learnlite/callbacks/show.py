@@ -57,6 +57,8 @@ class ProgressBar(Callback):
         try:
             yield display
         except BaseException:
+            if 0.0 < self._next_pass < inf:  # a pass has begun: show where it was cut off
+                self._draw(0)
             display.close(interrupted=True)
             raise
         else:
