@@ -133,7 +133,8 @@ def test_the_top_level_holds_what_a_reader_expects() -> None:
 
 BANNED_MODULES = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
 BANNED_NAMES = {"eval", "exec", "compile", "__import__"}  # `model.eval()` is another thing
-BANNED_METHODS = {"extractall", "system", "popen", "add_safe_globals"}
+UNSAFE = {"os.system", "yaml.load", "torch.hub.load", "torch.export.load", "torch.jit.load"}
+BANNED_METHODS = {"extractall", "popen", "add_safe_globals"}
 
 
 def name_of(node: ast.expr) -> str:
@@ -169,7 +170,7 @@ def risks_of_call(call: ast.Call) -> Iterator[str]:
     elif name in {"torch.load", "load"} or name.endswith("load_state_dict_from_url"):
         if not is_true("weights_only"):
             yield f"{name} without weights_only=True"
-    elif name in {"yaml.load", "torch.hub.load", "torch.export.load", "torch.jit.load"}:
+    elif name in UNSAFE:
         yield name
     if is_true("shell"):
         yield f"{name} with shell=True"

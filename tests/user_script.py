@@ -6,7 +6,6 @@ It is checked, never run; `reveal_type` would print what mypy sees.
 from typing import assert_type
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from learnlite import Callback, CancelFitException, DataLoaders, Learner, accuracy
 
