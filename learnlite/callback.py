@@ -22,9 +22,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What looks like an event: ours misspelled, and the names that other libraries give theirs.
+_FOREIGN = re.compile(
+    "(before|after|around)_|(on|begin|end)_(fit|train|epoch|batch|valid|step|backward|loss|pred)"
+)
+
 
 class _OfLearner(Generic[T]):
-    """State of the loop that a callback reads and writes on itself, kept by the learner."""
+    """State of the loop that a callback reads and writes on itself, kept by the learner.
+
+    The loop's counts are read only here: `self.iter = 0`, meant as a counter of one's own, would
+    move the loop and every schedule with it, without a word.
+    """
+
+    def __init__(self, *, count: bool = False) -> None:
+        self.count = count
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -34,18 +46,33 @@ class _OfLearner(Generic[T]):
     @overload
     def __get__(self, cb: "Callback", owner: type) -> T: ...
     def __get__(self, cb: "Callback | None", owner: type) -> "_OfLearner[T] | T":
-        return self if cb is None else getattr(cb.learn, self.name)
+        return self if cb is None else getattr(self._learn(cb), self.name)
 
     def __set__(self, cb: "Callback", value: T) -> None:
-        setattr(cb.learn, self.name, value)
+        learn = self._learn(cb)
+        if self.count:
+            raise AttributeError(
+                f"`{self.name}` is the loop's own count; give yours another name, or write "
+                f"`self.learn.{self.name}` to move the loop itself"
+            )
+        setattr(learn, self.name, value)
+
+    def _learn(self, cb: "Callback") -> "Learner":
+        learn = vars(cb).get("learn")
+        if learn is None:
+            raise AttributeError(
+                f"`{type(cb).__name__}.{self.name}` is the learner's, and this callback has none "
+                "yet: use it in an event, or give an attribute of your own another name"
+            )
+        return learn
 
 
 class Callback:
     """What happens at the events of the fit loop; override the methods of those you want.
 
     The state of the loop can be read and written on `self` and is the learner's: `xb yb pred loss
-    model opt dls dl training epoch n_epoch iter n_iter train_iter pct_train`. Everything else is at
-    `self.learn`. An event that no callback overrides costs nothing.
+    model opt dls dl training`; its counts are read there, `epoch n_epoch iter n_iter train_iter
+    pct_train`. Everything else is at `self.learn`. An event that no callback overrides is free.
 
     >>> from learnlite.events import CancelFitException
     >>> class StopAt(Callback):
@@ -78,12 +105,12 @@ class Callback:
     dls: "_OfLearner[DataLoaders]" = _OfLearner()
     dl: "_OfLearner[Any]" = _OfLearner()
     training: "_OfLearner[bool]" = _OfLearner()
-    epoch: "_OfLearner[int]" = _OfLearner()
-    n_epoch: "_OfLearner[int]" = _OfLearner()
-    iter: "_OfLearner[int]" = _OfLearner()
-    n_iter: "_OfLearner[int]" = _OfLearner()
-    train_iter: "_OfLearner[int]" = _OfLearner()
-    pct_train: "_OfLearner[float]" = _OfLearner()
+    epoch: "_OfLearner[int]" = _OfLearner(count=True)
+    n_epoch: "_OfLearner[int]" = _OfLearner(count=True)
+    iter: "_OfLearner[int]" = _OfLearner(count=True)
+    n_iter: "_OfLearner[int]" = _OfLearner(count=True)
+    train_iter: "_OfLearner[int]" = _OfLearner(count=True)
+    pct_train: "_OfLearner[float]" = _OfLearner(count=True)
 
     def before_fit(self) -> None:
         """The fit begins: optimizer and progress are set, and no loader has been read."""
@@ -220,9 +247,7 @@ def _check_member(cls: type, name: str, value: Any) -> None:
             f"`{cls.__name__}.{name}` is not an event; write `after_{name[13:]}` "
             "and look at `self.learn.cancelled`"
         )
-    elif re.match("(before|after|around)_", name) or difflib.get_close_matches(
-        name, EVENTS, 1, 0.85
-    ):
+    elif _FOREIGN.match(name) or difflib.get_close_matches(name, EVENTS, 1, 0.85):
         raise TypeError(
             f"`{cls.__name__}.{name}` is not an event{did_you_mean(name, EVENTS + AROUNDS)}"
         )

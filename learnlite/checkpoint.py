@@ -58,10 +58,10 @@ def read(path: Path, device: torch.device | str | None = None) -> Any:
         ) from error
 
 
-def load_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) -> None:
-    """Load weights into `model` after comparing names and shapes: all or nothing.
+def check_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) -> None:
+    """Raise a ValueError that lists what differs, unless the weights `state` fit `model`.
 
-    >>> load_model(nn.Linear(2, 1), {"weight": torch.zeros(1, 3)})
+    >>> check_model(nn.Linear(2, 1), {"weight": torch.zeros(1, 3)})
     Traceback (most recent call last):
     ...
     ValueError: the file does not fit the model:
@@ -84,7 +84,6 @@ def load_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) 
         faults += _listed("not in the model", [name for name in state if name not in ours])
     if faults:
         raise ValueError("the file does not fit the model:\n  " + "\n  ".join(faults))
-    model.load_state_dict(state, strict=strict)
 
 
 @contextmanager

@@ -161,9 +161,10 @@ class Callbacks:
         for depth, name, training in LOOP:
             indent = "  " * depth
             if name in EVENTS:
-                heard = [repr(call.__self__) for call in self.listeners[training][name]]  # type: ignore[attr-defined]
+                calls = self.listeners[training][name]
+                heard = [_shown(getattr(call, "__self__", call)) for call in calls]
             elif name in AROUNDS:
-                heard = [repr(cb) for cb in self._cbs if cb.run and _overrides(cb, name)]
+                heard = [_shown(cb) for cb in self._cbs if cb.run and _overrides(cb, name)]
             else:
                 lines.append(indent + name)
                 continue
@@ -179,6 +180,11 @@ class Callbacks:
                 "to make one of functions use `on(after_epoch=…)`"
             )
         return made
+
+
+def _shown(cb: Any) -> str:
+    """A callback by its class; one made `on` functions by its events."""
+    return repr(cb) if type(cb).__name__ == "on" else type(cb).__name__
 
 
 def _overrides(cb: Callback, name: str) -> bool:

@@ -80,7 +80,9 @@ class Fits(Loop):
     ) -> None:
         """Train with the 1cycle policy: the rate rises to `lr_max` and falls to almost nothing.
 
-        Momentum moves the other way, where the optimizer has one.
+        From `lr_max/div` it rises for the part `pct_start` of the way, then falls to
+        `lr_max/div_final`. Momentum moves the other way through the three `moms`, where the
+        optimizer has one. `lr_max=slice(1e-5, 1e-3)` spreads the rates over the layer groups.
         """
         peak = self._peak(lr_max, reset_opt)
         scheds = {
@@ -175,8 +177,10 @@ class Fits(Loop):
         suggested = namedtuple("SuggestedLRs", points, rename=True)  # type: ignore[misc]  # its fields are the functions'
         return suggested(*(lr for lr, _ in points.values()))
 
-    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[float]:
+    def validate(self, ds_idx: Any = 1, dl: Any = None, cbs: Any = None) -> list[float]:
         """Loss and metrics on loader `ds_idx` of `dls`, or on `dl`; also in the middle of a fit."""
+        if not isinstance(ds_idx, int):  # a loader, given first
+            ds_idx, dl = 1, ds_idx
         if dl is None and ds_idx >= len(self.dls):
             raise ValueError(
                 f"there is no loader {ds_idx} to validate on: `dls` has {len(self.dls)}; "
@@ -254,7 +258,10 @@ class Fits(Loop):
                 "callback raise `CancelFitException` and call `fit` again after it"
             )
         if not isinstance(n_epoch, int | np.integer) or n_epoch < 0:
-            raise ValueError(f"`n_epoch` counts epochs, got {n_epoch!r}")
+            raise ValueError(
+                f"`n_epoch` counts epochs and comes first, as in `fit_one_cycle(5, 3e-3)`; "
+                f"got {n_epoch!r}"
+            )
         if not 0 <= start_epoch <= n_epoch:
             raise ValueError(
                 f"`start_epoch` must be between 0 and `n_epoch` ({n_epoch}), got {start_epoch}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from learnlite import checkpoint, optim
 from learnlite.callback import Callback
@@ -65,10 +66,7 @@ class Learner(Fits):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(dls, DataLoaders):
-            raise TypeError(
-                f"`dls` is a {type(dls).__name__}; wrap the loaders: `DataLoaders(train, valid)`"
-            )
+        _check_dls(dls)
         if not isinstance(model, nn.Module):
             made = f"; call it: `{model.__name__}(…)`" if isinstance(model, type) else ""
             raise TypeError(f"`model` must be an instance of `nn.Module`, got {model!r}{made}")
@@ -186,6 +184,8 @@ class Learner(Fits):
         state = checkpoint.read(self._file(file), self.dls.device if device is None else device)
         saved = isinstance(state, dict) and {"model", "opt"} <= set(state)
         opt = state["opt"] if saved and with_opt else None
+        weights = state["model"] if saved else state
+        checkpoint.check_model(self.model, weights, strict=strict)
         if opt is not None:
             name, ours = state.get("opt_name"), type(self.ready_opt()).__name__
             if name not in (None, ours):
@@ -194,7 +194,7 @@ class Learner(Fits):
                     "use the same `opt_func`, or load the weights alone: `with_opt=False`"
                 )
             optim.check_state(opt, self.ready_opt(), self.model)
-        checkpoint.load_model(self.model, state["model"] if saved else state, strict=strict)
+        self.model.load_state_dict(weights, strict=strict)
         if opt is not None:
             self.opt.load_state_dict(opt)
         return self
@@ -224,9 +224,23 @@ class Learner(Fits):
         return path if path.suffix == ".pth" else path.with_name(path.name + ".pth")
 
 
+def _check_dls(dls: Any) -> None:
+    if isinstance(dls, DataLoaders):
+        return
+    advice = "wrap the loaders: `DataLoaders(train, valid)`"
+    if isinstance(dls, nn.Module):
+        advice = "the data comes first: `Learner(dls, model)`"
+    elif isinstance(dls, Dataset):
+        advice = "make loaders of datasets: `DataLoaders.from_dsets(train, valid)`"
+    raise TypeError(f"`dls` is a {type(dls).__name__}; {advice}")
+
+
 def _checked_loss(loss_func: LossFunc) -> LossFunc:
+    name = getattr(loss_func, "__name__", "")
+    if getattr(loss_func, "__module__", "").startswith("learnlite.metrics"):
+        raise TypeError(f"`{name}` is a metric and no loss; pass it as `metrics={name}`")
     if isinstance(loss_func, type) or not callable(loss_func):
-        name = getattr(loss_func, "__name__", repr(loss_func))
+        name = name or repr(loss_func)
         raise TypeError(
             f"`loss_func` must be a function or an instance, got {loss_func!r}; call it: `{name}()`"
         )

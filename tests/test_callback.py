@@ -226,8 +226,8 @@ def test_show_training_loop_names_events_and_callbacks(capsys):
 
     linear_learner([Mine, on(after_epoch=print)]).show_training_loop()
     printed = capsys.readouterr().out
-    assert "  around_fit: Mine()" in printed
-    assert "        after_loss: Mine()" in printed
+    assert "  around_fit: Mine" in printed
+    assert "        after_loss: Mine" in printed
     assert "    after_epoch: on(after_epoch)" in printed
     assert "before_step" not in printed
 
@@ -235,3 +235,27 @@ def test_show_training_loop_names_events_and_callbacks(capsys):
 def test_a_function_for_an_unknown_event_is_refused():
     with pytest.raises(TypeError, match="`after_setp` is not an event; did you mean `after_step`"):
         on(after_setp=print)
+
+
+def test_a_counter_of_ones_own_cannot_move_the_loop():
+    class Mine(Callback):
+        def before_fit(self):
+            self.iter = 0
+
+    with pytest.raises(AttributeError, match=r"`iter` is the loop's own count; give yours another"):
+        linear_learner(Mine).fit(1)
+
+
+def test_the_learners_state_before_there_is_a_learner():
+    class Mine(Callback):
+        def __init__(self, model):
+            self.model = model
+
+    with pytest.raises(AttributeError, match=r"`Mine.model` is the learner's, and this callback"):
+        Mine(3)
+
+
+@pytest.mark.parametrize("name", ["on_epoch_end", "begin_fit", "on_train_batch_start"])
+def test_events_of_other_libraries_are_refused(name):
+    with pytest.raises(TypeError, match=f"`Bad.{name}` is not an event"):
+        type("Bad", (Callback,), {name: lambda self: None})

@@ -166,7 +166,7 @@ def test_a_loss_of_the_prediction_alone_needs_no_targets():
 
 @pytest.mark.parametrize("n_epoch", [-1, 1.5, "3"])
 def test_a_number_of_epochs_that_is_none(n_epoch):
-    with pytest.raises(ValueError, match="`n_epoch` counts epochs, got"):
+    with pytest.raises(ValueError, match="`n_epoch` counts epochs and comes first"):
         classifier().fit(n_epoch)
 
 
@@ -178,3 +178,63 @@ def test_the_loss_cannot_be_chosen_from_two_targets():
             ),
             net(),
         )
+
+
+def test_inputs_of_another_kind_than_the_weights():
+    images = [(torch.zeros(4, 8, dtype=torch.uint8), torch.randint(4, (4,)))]
+    with pytest.raises(RuntimeError) as caught:
+        classifier(images, loss_func=nn.CrossEntropyLoss()).fit(1)
+    assert any(
+        "torch.uint8 and the weights torch.float32" in note for note in caught.value.__notes__
+    )
+    assert any("x.float() / 255" in note for note in caught.value.__notes__)
+
+
+def test_a_model_that_gives_several_outputs():
+    class Two(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        classifier(model=Two(8, 4)).fit(1)
+    assert any("gave a tuple of 2" in note for note in caught.value.__notes__)
+
+
+def test_a_metric_where_the_loss_belongs():
+    with pytest.raises(TypeError, match="pass it as `metrics=accuracy`"):
+        Learner(digits_loaders(), net(), accuracy)
+
+
+def test_arguments_in_the_wrong_order():
+    with pytest.raises(TypeError, match=r"the data comes first: `Learner\(dls, model\)`"):
+        Learner(net(), digits_loaders())
+    with pytest.raises(
+        ValueError, match=r"comes first, as in `fit_one_cycle\(5, 3e-3\)`; got 0.003"
+    ):
+        classifier().fit_one_cycle(3e-3, 5)
+
+
+def test_loaders_in_a_list():
+    dls = digits_loaders()
+    with pytest.raises(TypeError, match=r"`DataLoaders\(train, valid\)`"):
+        DataLoaders([dls.train, dls.valid])
+
+
+@pytest.mark.parametrize("call", ["fit", "fit_one_cycle"])
+def test_a_rate_that_is_text(call):
+    with pytest.raises(TypeError, match="`lr` is a number, got '3e-3'"):
+        getattr(classifier(), call)(1, "3e-3")
+
+
+def test_a_loss_that_became_nan_is_told_once():
+    learn = classifier(
+        cbs=on(after_loss=lambda learn: setattr(learn, "loss", learn.loss * float("nan")))
+    )
+    with pytest.warns(UserWarning, match="the loss is nan since batch 0 .*TerminateOnNaN") as told:
+        learn.fit(3)
+    assert len(told) == 1
+
+
+def test_a_loader_given_first_to_validate():
+    learn = classifier(metrics=accuracy)
+    assert learn.validate(learn.dls.valid) == learn.validate()

@@ -391,11 +391,11 @@ def test_the_state_of_the_loop_is_what_fastai_calls_it():
     ]  # fmt: skip
 
 
-def test_loop_state_can_be_written_by_its_name():
+def test_the_loop_can_be_moved_through_the_learner():
     class Skip(Callback):
         def before_epoch(self):
             if self.epoch == 0:
-                self.n_epoch = 3
+                self.learn.n_epoch = 3
 
     tracer = Tracer()
     linear_learner([tracer, Skip]).fit(1)

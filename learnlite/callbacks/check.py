@@ -44,8 +44,31 @@ class Checks(Callback):
             if named is None:
                 raise
             raise named from error
+        except (RuntimeError, AttributeError, TypeError) as error:
+            self._add_advice(error)
+            raise
         finally:
             learn.inspect_batch = None
+
+    def _add_advice(self, error: Exception) -> None:
+        """Say what lies behind an error of torch's, where that can be told."""
+        learn = self.learn
+        parameter = next(learn.model.parameters(), None)
+        if learn.pred is None and parameter is not None:
+            for tensor in _tensors(learn.xb):
+                if tensor.dtype not in (parameter.dtype, torch.int64) and "ype" in str(error):
+                    scaled = "x.float() / 255" if tensor.dtype is torch.uint8 else "x.float()"
+                    error.add_note(
+                        f"the inputs are {tensor.dtype} and the weights {parameter.dtype}: give "
+                        f"the model floats, for example `{scaled}`"
+                    )
+                    break
+        elif isinstance(learn.pred, tuple | list) and learn.loss is None:
+            error.add_note(
+                f"the model gave a {type(learn.pred).__name__} of {len(learn.pred)} and not a "
+                "tensor: choose one in `after_pred` (`self.pred = self.pred[0]`), or pass a "
+                "`loss_func` that takes them all"
+            )
 
     def before_batch(self) -> None:
         learn = self.learn

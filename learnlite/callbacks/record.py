@@ -2,7 +2,9 @@
 
 import csv
 import time
+import warnings
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,7 @@ class Recorder(Callback):
         self._train_loss = MeanLoss("loss")
         self._valid_loss = MeanLoss("loss")
         self._measured: dict[str, Tensor] = {}
+        self._warned = False
         self._started = time.perf_counter()
 
     # What was recorded
@@ -99,10 +102,10 @@ class Recorder(Callback):
         names = self.names
         if name not in names and f"valid_{name}" in names:
             name = f"valid_{name}"
-        if name not in names:
-            raise ValueError(f"`{name}` is not recorded{did_you_mean(name, names)}")
         if not self.values:
             raise ValueError(f"`{name}` has no value yet: no epoch has ended")
+        if name not in names:
+            raise ValueError(f"`{name}` is not recorded{did_you_mean(name, names)}")
         i = names.index(name)
         return [row[i] for row in self.values]
 
@@ -202,11 +205,24 @@ class Recorder(Callback):
         epoch = self.learn.epoch
         self.values.append(self._row())
         self._measured = {}
+        self._warn_of_nan()
         self._epochs.append(epoch)
         self.iters.append(len(self.hypers["lr"]))
         minutes, seconds = divmod(int(time.perf_counter() - self._started + 0.5), 60)
         elapsed = [f"{minutes:02}:{seconds:02}"] if self.add_time else []
         self.log = [epoch, *self.values[-1], *elapsed]
+
+    def _warn_of_nan(self) -> None:
+        """Once a fit, and not if it was ended for that: a loss of nan comes back from nowhere."""
+        raw = self._losses.values()
+        bad = next((i for i, loss in enumerate(raw) if not isfinite(loss)), None)
+        if bad is not None and not self._warned and self.learn.cancelled is None:
+            self._warned = True
+            warnings.warn(
+                f"the loss is {raw[bad]} since batch {bad} of this fit; try a lower rate "
+                "(`learn.lr_find()`), and `cbs=TerminateOnNaN` to end such a fit at once",
+                stacklevel=2,
+            )
 
     def valid_measures(self) -> list[float]:
         """Loss and metrics of a validation pass outside a fit; nan where there was no batch."""

@@ -270,6 +270,10 @@ class DataLoaders:
 
 def _check_loader(loader: Any, name: str) -> None:
     given = f"`{name}` is a `{type(loader).__name__}`"
+    if type(loader) in (list, tuple) and any(
+        isinstance(part, Loader | DataLoader | Stream) for part in cast(Sequence[Any], loader)
+    ):
+        raise TypeError(f"{given} of loaders; give them one by one: `DataLoaders(train, valid)`")
     if isinstance(loader, Tensor) or (
         isinstance(loader, tuple)
         and loader

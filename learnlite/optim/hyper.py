@@ -188,6 +188,8 @@ def _spread(value: Any, n: int, name: str) -> list[float]:
 
 
 def _per_group(value: Any, n: int, name: str) -> list[float]:
+    if isinstance(value, str | bytes):
+        raise TypeError(f"`{name}` is a number, got {value!r}")
     if isinstance(value, np.ndarray | Tensor):
         value = value.tolist()
     if not isinstance(value, Sequence):
