@@ -5,7 +5,7 @@ import math
 from collections import namedtuple
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from torch import nn
@@ -40,7 +40,7 @@ class Fits(Loop):
 
     def __init__(self) -> None:
         super().__init__()
-        self.opt: Any = None
+        self.opt = cast(Optimizer, None)  # until the first fit
         self._own: dict[str, list[float]] = {}  # rates and decay that the optimizer was made with
         self._own_of: Optimizer | None = None
         self._fitting = False

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -229,12 +229,12 @@ def _warn_short(which: str, given: int, announced: int) -> None:
 
 def _epoch_of(dl: Any, seed: int, epoch: int, start: int) -> Iterator[Batch]:
     """The batches of an epoch from `start` on, in an order that only seed and epoch decide."""
-    if isinstance(dl, EpochLoader):
+    if isinstance(dl, EpochLoader) and callable(dl.batches):
         return dl.batches(epoch, start)
     seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, at the start
     for generator in generators_of(dl):
         generator.manual_seed(seed)
-    return itertools.islice(iter(dl), start, None)
+    return itertools.islice(iter(cast(Any, dl)), start, None)
 
 
 class _Span:

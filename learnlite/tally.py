@@ -71,15 +71,19 @@ class MeanLoss:
         self.reset()
 
     def reset(self) -> None:
-        self._sum: Tensor | float = 0.0
+        self._sum: Tensor | None = None
         self.samples = 0
 
     def add(self, loss: Tensor, samples: int) -> None:
-        self._sum = self._sum + loss.detach().float() * samples
+        loss = loss.detach()
+        if self._sum is None:
+            exact = torch.float32 if loss.device.type == "mps" else torch.float64
+            self._sum = torch.zeros((), dtype=exact, device=loss.device)
+        self._sum.add_(loss.reshape(()), alpha=samples)
         self.samples += samples
 
     def compute(self) -> Tensor:
-        return torch.as_tensor(self._sum, dtype=torch.float32) / (self.samples or float("nan"))
+        return torch.tensor(float("nan")) if self._sum is None else self._sum / self.samples
 
 
 class Clock:

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from learnlite import metrics
 from learnlite.metrics import (
+    AvgMetric,
     DeviceSum,
     Dice,
     DiceMulti,
@@ -148,7 +149,7 @@ def test_sums_go_on_counting_where_float32_stops():
         total.add(torch.tensor(2.0**24))
         total.add(torch.tensor(1.0))
     assert total.value().item() == 100 * 2**24 + 100
-    kept = as_metric(accuracy)
+    kept = AvgMetric(accuracy)
     kept._sum.add(torch.tensor(float(2**40)))
     kept.update(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
     assert kept._sum.value().item() == 2**40 + 1

@@ -255,3 +255,18 @@ def test_arguments_and_outputs_that_do_not_fit():
         F1Score(pos_label=2)
     with pytest.raises(ValueError, match=r"`top_k_accuracy` with k=5 needs as many outputs, got 4"):
         top_k_accuracy(pred, targ)
+
+
+def test_accuracy_counts_labels_however_the_set_is_cut():
+    pred, targ = torch.randn(50, 4), torch.randint(4, (50,))
+    for func in (accuracy, error_rate):
+        metric = as_metric(func)
+        assert metric.name == func.__name__
+        for part in ((0, 7), (7, 8), (8, 50)):
+            metric.update(pred[slice(*part)], targ[slice(*part)])
+        assert metric.compute().item() == pytest.approx(func(pred, targ).item())
+        metric.reset()
+        assert metric.compute().isnan()
+    pixels, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
+    by_axis = as_metric(partial(accuracy, axis=1))
+    assert by_axis(pixels, labels).item() == pytest.approx(accuracy(pixels, labels, axis=1).item())

@@ -8,12 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from learnlite.metrics.base import DeviceSum, Metric, function_name, samples, share, snake_case
-from learnlite.metrics.sums import RMSE, Perplexity, perplexity, rmse
+from learnlite.metrics.functions import accuracy, error_rate
+from learnlite.metrics.sums import RMSE, Hits, Misses, Perplexity, perplexity, rmse
 from learnlite.types import listify
 
 _RESERVED = ("epoch", "time", "loss", "train_loss", "valid_loss")
-_OF_THE_SET: dict[Any, type[Metric]] = {rmse: RMSE, perplexity: Perplexity}
-"""Functions whose mean over batches is not their value over the set, and what computes that."""
+_OF_THE_SET: dict[Any, type[Metric]] = {
+    rmse: RMSE,
+    perplexity: Perplexity,
+    accuracy: Hits,
+    error_rate: Misses,
+}
+"""Functions for which something computes the value over the whole set better than a mean does."""
 
 
 @runtime_checkable
@@ -88,7 +94,7 @@ def as_metric(metric: Any) -> Metric:
 
     >>> from learnlite.metrics import F1Score, accuracy
     >>> as_metric(partial(accuracy, axis=1)), as_metric(F1Score).name
-    (AvgMetric(accuracy), 'f1_score')
+    (Hits(name='accuracy'), 'f1_score')
     """
     if isinstance(metric, Metric):
         return metric

@@ -9,6 +9,41 @@ from learnlite.metrics.functions import mse, wide
 from learnlite.shapes import labels_like, like_pred
 
 
+class Hits(Metric):
+    """The share of labels that are hit, `accuracy`, counted in whole numbers: a third of the cost.
+
+    >>> Hits()(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0])).item()
+    0.5
+    """
+
+    name = "accuracy"
+
+    def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
+        self.axis = axis
+        super().__init__(name)
+
+    def reset(self) -> None:
+        self._hits: Tensor | int = 0
+        self._labels = 0
+
+    def update(self, pred: Tensor, targ: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # one target
+        targ = labels_like(pred, targ, self.axis, self.name)
+        self._hits = self._hits + (pred.argmax(dim=self.axis) == targ).sum()
+        self._labels += targ.numel()
+
+    def compute(self) -> Tensor:
+        return share(torch.as_tensor(self._hits), self._labels)
+
+
+class Misses(Hits):
+    """1 - `Hits`: `error_rate`."""
+
+    name = "error_rate"
+
+    def compute(self) -> Tensor:
+        return 1 - super().compute()
+
+
 class RMSE(Metric):
     """The root of the mean squared error of the set (which the mean of roots of batches is not).
 
