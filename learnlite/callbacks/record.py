@@ -214,8 +214,8 @@ class Recorder(Callback):
 
     def _warn_of_nan(self) -> None:
         """Once a fit, and not if it was ended for that: a loss of nan comes back from nowhere."""
-        raw = self._losses.values()
-        bad = next((i for i, loss in enumerate(raw) if not isfinite(loss)), None)
+        raw, begin = self._losses.values(), self.iters[-1] if self.iters else 0
+        bad = next((i for i in range(begin, len(raw)) if not isfinite(raw[i])), None)
         if bad is not None and not self._warned and self.learn.cancelled is None:
             self._warned = True
             warnings.warn(
