@@ -28,7 +28,11 @@ _STEP, _ORDER, _VALID = range(3)
 
 
 class Loop(LoopState):
-    """The loop; `Learner` is this with the ways to run it."""
+    """The loop; `Learner` is this with the ways to run it.
+
+    A *window* is the batches whose gradients make one step: one batch, unless gradients are
+    accumulated; `Progress` counts it.
+    """
 
     def _fit(self) -> None:
         with self.callbacks.around("fit"), self._span("fit", "after_fit"):
@@ -56,8 +60,8 @@ class Loop(LoopState):
             for batch in self._train_batches():
                 self._train_batch(batch)
                 self.progress.finish_batch()
-            if not self.progress.window_opens:  # its last batch was cancelled, or never came
-                self._step()
+            if not self.progress.window_opens and self._has_gradients():
+                self._step()  # the window's last batch was cancelled, or never came
 
     def _train_batch(self, batch: Batch) -> None:
         seed_torch(mix(self._noise, self.progress.lifetime_batch), self.dls.device)
