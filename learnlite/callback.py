@@ -7,8 +7,9 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable as Function
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from learnlite.events import AROUNDS, EVENTS, Order
@@ -91,6 +92,8 @@ class Callback:
     """Names of the attributes that a checkpoint keeps: plain values and tensors."""
     controls: Iterable[str] = ()
     """What it drives alone (`"lr"`): two callbacks that drive one thing are refused."""
+    refuses: Mapping[str, str] = MappingProxyType({})
+    """Things that it cannot stand beside a callback that drives them, and the reason why."""
     run_train: bool = True
     """Whether the events of training batches reach it."""
     run_valid: bool = True
@@ -170,6 +173,10 @@ class Callback:
 
     def around_validate(self) -> AbstractContextManager[Any]:
         """Entered before `before_validate`, left after `after_validate`, on errors too."""
+        return ExitStack()
+
+    def around_save(self) -> AbstractContextManager[Any]:
+        """Entered while `learn.save` writes the weights, which may be others meanwhile."""
         return ExitStack()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

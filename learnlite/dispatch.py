@@ -132,7 +132,7 @@ class Callbacks:
         self.rebuild()
 
     def check(self) -> None:
-        """Refuse two callbacks that drive one thing: the later would undo the earlier."""
+        """Refuse callbacks that drive one thing, or that say they cannot stand together."""
         drivers: dict[str, Callback] = {}
         for cb in self._cbs:
             for thing in cb.controls:
@@ -141,6 +141,13 @@ class Callbacks:
                     raise ValueError(
                         f"`{other!r}` and `{cb!r}` both drive `{thing}`; keep one of them, "
                         "or take the other out for this fit with `learn.removed_cbs(…)`"
+                    )
+        for cb in self._cbs:
+            for thing, reason in cb.refuses.items():
+                other = drivers.get(thing, cb)
+                if other is not cb:
+                    raise ValueError(
+                        f"`{cb!r}` and `{other!r}` do not go together: {reason}; keep one of them"
                     )
 
     def describe(self) -> str:

@@ -44,7 +44,7 @@ EVENTS = (
     "after_epoch",
     "after_fit",
 )
-AROUNDS = ("around_fit", "around_train", "around_validate")
+AROUNDS = ("around_fit", "around_train", "around_validate", "around_save")
 BATCH_EVENTS = frozenset(EVENTS[3:11])
 
 

@@ -147,7 +147,12 @@ class Learner(Fits):
     def _shown_by(self, shower: Callback | None) -> Generator[None]:
         shown = [cb for cb in self.callbacks if isinstance(cb, ProgressBar)]
         with self.callbacks.removed(shown), self.callbacks.added(shower if shown else None):
-            yield
+            said = vars(self).get("say", print)
+            self.say = said if shower else _hush
+            try:
+                yield
+            finally:
+                self.say = said
 
     def show_training_loop(self) -> None:
         """Print the loop, with the callbacks that listen at each event."""
@@ -174,7 +179,8 @@ class Learner(Fits):
         path = self._file(file)
         opt = self.opt.state_dict() if with_opt and self.opt is not None else None
         name = type(self.opt).__name__ if opt is not None else None
-        checkpoint.write(path, {"model": self.model.state_dict(), "opt": opt, "opt_name": name})
+        with self.callbacks.around("save"):
+            checkpoint.write(path, {"model": self.model.state_dict(), "opt": opt, "opt_name": name})
         return path
 
     def load(
@@ -222,6 +228,10 @@ class Learner(Fits):
     def _file(self, file: str | Path) -> Path:
         path = self.path / self.model_dir / file
         return path if path.suffix == ".pth" else path.with_name(path.name + ".pth")
+
+
+def _hush(text: str) -> None:
+    """Say nothing."""
 
 
 def _check_dls(dls: Any) -> None:

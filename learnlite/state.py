@@ -46,6 +46,8 @@ class LoopState:
     """The loss of the batch, never scaled."""
     cancelled: CancelException | None = None
     """Why the span that closes was cut short; None if it was not."""
+    say: Function[[str], None] = print
+    """Tells the user a line; in a fit it stands with the table, and is hushed by `no_logging`."""
     inspect_batch: Function[[Batch], None] | None = None
     """Given every training batch as it comes from the loader, before it goes to the device."""
 

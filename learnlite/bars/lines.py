@@ -27,6 +27,9 @@ class Lines:
     def row(self, values: Sequence[Any]) -> None:
         say(text.line(values, self._columns))
 
+    def write(self, words: str) -> None:
+        say(words)
+
     def graph(self, lines: Mapping[str, Points]) -> None:
         pass
 

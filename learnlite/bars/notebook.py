@@ -11,6 +11,7 @@ from typing import Any
 
 from learnlite.bars import text
 from learnlite.bars.graph import svg
+from learnlite.bars.lines import say
 from learnlite.bars.protocol import Points
 from learnlite.bars.text import Pace
 
@@ -63,6 +64,9 @@ class Notebook:
         self._html_rows.append(_html_row("td", cells))
         self._unseen = True
         self._show_rows()
+
+    def write(self, words: str) -> None:
+        say(words)
 
     def graph(self, lines: Mapping[str, Points]) -> None:
         self._graph = svg(lines)

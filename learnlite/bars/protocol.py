@@ -27,6 +27,10 @@ class Display(Protocol):
         """The values of an epoch."""
         ...
 
+    def write(self, words: str) -> None:
+        """A line among the rows."""
+        ...
+
     def graph(self, lines: Mapping[str, Points]) -> None:
         """Named lines of points, drawn anew; where nothing can be drawn, nothing is."""
         ...

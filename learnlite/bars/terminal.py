@@ -88,6 +88,11 @@ class Terminal(Lines):
             _bottom.clear()
             super().row(values)
 
+    def write(self, words: str) -> None:
+        with _bottom.lock:
+            _bottom.clear()
+            super().write(words)
+
     def close(self, *, interrupted: bool = False) -> None:
         with _bottom.lock:
             if interrupted and self._last is not None and _bottom.displays[-1:] == [self]:

@@ -119,6 +119,9 @@ class Checks(Callback):
                 "the loss has no gradient: its way back to the model's parameters is cut, for "
                 "example by `argmax`, `detach`, `torch.no_grad` or by going through numpy"
             )
+
+    def before_backward(self) -> None:
+        learn = self.learn
         for metric in learn.metrics:
             metric.reset()
         update_metrics(learn.metrics, learn.pred, learn.yb)

@@ -25,6 +25,7 @@ class ProgressBar(Callback):
     order = Order.REPORT
 
     _display: Display | None = None
+    _held: tuple[str, ...] = ()
     _dls: tuple[Any, ...] = ()
     _next_draw = inf
     _next_pass = inf
@@ -54,16 +55,20 @@ class ProgressBar(Callback):
         display = self._display = open_display(bars=self.bars)
         self._dls = dls
         self._next_draw = self._next_pass = 0.0 if display.live else inf
+        said, self.learn.say = self.learn.say, self._say
         try:
             yield display
         except BaseException:
             if 0.0 < self._next_pass < inf:  # a pass has begun: show where it was cut off
                 self._draw(0)
+            self._say_held()
             display.close(interrupted=True)
             raise
         else:
+            self._say_held()
             display.close()
         finally:
+            self.learn.say = said
             self._display, self._next_draw, self._next_pass = None, inf, inf
 
     def before_fit(self) -> None:
@@ -87,6 +92,19 @@ class ProgressBar(Callback):
             recorder = self._recorder()
             if recorder is not None and recorder.log:
                 self._display.row(recorder.log)
+        self._say_held()
+
+    def _say(self, text: str) -> None:
+        """Write a line; what is said of an epoch that has just ended comes below its row."""
+        recorder = self._recorder() if self.rows else None
+        self._held = (*self._held, text)
+        if recorder is None or not recorder.log or recorder.log[0] != self.learn.epoch:
+            self._say_held()
+
+    def _say_held(self) -> None:
+        held, self._held = self._held, ()
+        for text in held if self._display is not None else ():
+            self._display.write(text)
 
     def draw_graph(self, lines: Mapping[str, Any]) -> None:
         """Draw lines of points beside the bars, where a picture can be shown."""
