@@ -53,15 +53,19 @@ class Fits(Loop):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        *,
+        resume: dict[str, Any] | None = None,
     ) -> None:
         """Train for `n_epoch` epochs at a constant rate, or as the callbacks `cbs` schedule it.
 
-        A second fit goes on with the same optimizer, unless `reset_opt`.
+        A second fit goes on with the same optimizer, unless `reset_opt`. With `resume`, which
+        `learn.state_dict()` gave in the same fit, it goes on from there.
         """
         with self._begun(n_epoch, lr, wd, reset_opt, start_epoch), self.callbacks.added(cbs):
             self.callbacks.bind()
             self.callbacks.wake()
             self.callbacks.check()
+            self._saved = resume
             self._fit()
         self.xb, self.yb, self.pred, self.loss, self.dl = (), (), None, None, None
 
@@ -77,6 +81,8 @@ class Fits(Loop):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        *,
+        resume: dict[str, Any] | None = None,
     ) -> None:
         """Train with the 1cycle policy: the rate rises to `lr_max` and falls to almost nothing.
 
@@ -90,7 +96,7 @@ class Fits(Loop):
         }
         if self._cycles_momentum(moms):
             scheds["mom"] = schedules.one_cycle_mom(moms or self.moms, pct_start=pct_start)
-        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch, resume)
 
     def fit_flat_cos(
         self,
@@ -102,11 +108,13 @@ class Fits(Loop):
         cbs: Any = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        *,
+        resume: dict[str, Any] | None = None,
     ) -> None:
         """Train at a constant rate for `pct_start` of the time, then let it fall along a cosine."""
         peak = self._peak(lr, reset_opt)
         scheds = {"lr": schedules.flat_cos(peak, pct_start=pct_start, div_final=div_final)}
-        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch, resume)
 
     def fit_sgdr(
         self,
@@ -118,12 +126,14 @@ class Fits(Loop):
         reset_opt: bool = False,
         wd: float | None = None,
         start_epoch: int = 0,
+        *,
+        resume: dict[str, Any] | None = None,
     ) -> None:
         """Train in `n_cycles` cosine cycles, each `cycle_mult` times as long as the one before."""
         peak = self._peak(lr_max, reset_opt)
         n_epoch = cycle_len * sum(cycle_mult**i for i in range(n_cycles))
         scheds = {"lr": schedules.sgdr(n_cycles, cycle_len, cycle_mult, peak)}
-        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch)
+        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch, resume)
 
     def fine_tune(
         self,
@@ -295,15 +305,21 @@ class Fits(Loop):
             ) from cancel
         finally:
             self._fitting = False
+            self._saved = None
             del self._open[depth:]
             self.callbacks.wake()
 
     def _fit_scheduled(
-        self, n_epoch: int, scheds: Mapping[str, Any], wd: float | None, cbs: Any, start_epoch: int
+        self,
+        n_epoch: int,
+        scheds: Mapping[str, Any],
+        wd: float | None,
+        cbs: Any,
+        start_epoch: int,
+        resume: dict[str, Any] | None,
     ) -> None:
-        self.fit(
-            n_epoch, wd=wd, cbs=[ParamScheduler(scheds), *listify(cbs)], start_epoch=start_epoch
-        )
+        cbs = [ParamScheduler(scheds), *listify(cbs)]
+        self.fit(n_epoch, wd=wd, cbs=cbs, start_epoch=start_epoch, resume=resume)
 
     def _peak(self, lr: LR, reset_opt: bool) -> Any:
         """The highest rate of a schedule: a number, or an array with one for each layer group."""

@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from learnlite import checkpoint, optim
 from learnlite.callback import Callback
 from learnlite.callbacks.check import Checks
+from learnlite.callbacks.precision import MixedPrecision
 from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.show import ProgressBar
 from learnlite.data import DataLoaders
@@ -18,6 +20,7 @@ from learnlite.dispatch import Callbacks
 from learnlite.fits import Fits
 from learnlite.losses import infer_loss
 from learnlite.metrics import as_metrics
+from learnlite.precision import mixed
 from learnlite.seeds import draw_seed
 from learnlite.types import LossFunc, OptFunc, Splitter
 
@@ -171,6 +174,25 @@ class Learner(Fits):
             yield self
         finally:
             loss_func.reduction = reduction
+
+    # Precision
+
+    def to_bf16(self) -> "Learner":
+        """Train and validate in mixed precision with bfloat16, on GPUs and on the CPU."""
+        return self._to_mixed(torch.bfloat16)
+
+    def to_fp16(self) -> "Learner":
+        """Train and validate in mixed precision with float16, on a GPU."""
+        return self._to_mixed(torch.float16)
+
+    def to_fp32(self) -> "Learner":
+        """Train and validate in full precision again."""
+        self.callbacks.remove([cb for cb in self.cbs if isinstance(cb, MixedPrecision)])
+        return self
+
+    def _to_mixed(self, dtype: torch.dtype) -> "Learner":
+        mixed(self.dls.device, dtype)  # tells now what would not work later
+        return self.to_fp32().add_cb(MixedPrecision(dtype))
 
     # Files
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 
+from learnlite import snapshot
 from learnlite.callback import add_note
 from learnlite.data.batch import batch_size, logits_of, move
 from learnlite.data.torch_loader import generators_of
@@ -37,6 +38,8 @@ class Loop(LoopState):
     def _fit(self) -> None:
         with self.callbacks.around("fit"), self._span("fit", "after_fit"):
             self._run("before_fit")
+            if self._saved is not None:
+                snapshot.restore(self, self._saved)
             while self.progress.epochs < self.progress.n_epoch:
                 self._fit_epoch()
                 self.progress.finish_epoch()
@@ -57,6 +60,9 @@ class Loop(LoopState):
             self._span("train", "after_train"),
         ):
             self._run("before_train")
+            if self._saved is not None:  # what the events above reset is put back
+                snapshot.restore_callbacks(self, self._saved)
+                self._saved = None
             for batch in self._train_batches():
                 self._train_batch(batch)
                 self.progress.finish_batch()
@@ -69,7 +75,7 @@ class Loop(LoopState):
             if self.progress.window_opens:
                 self._drop_gradients()  # not after the step: a cancelled batch may leave some
             self._receive(batch)
-            self._forward()
+            self.forward()
             with self._span("backward", "after_backward"):
                 self._run("before_backward")
                 self.precision.backward(self.loss, self._weight())
@@ -81,7 +87,8 @@ class Loop(LoopState):
         self.xb, self.yb = self.dls.split(move(batch, self.dls.device))
         self._run("before_batch")
 
-    def _forward(self) -> None:
+    def forward(self) -> None:
+        """Run model and loss on `xb` and `yb`: gives `pred` and `loss`, with their events."""
         with self.precision.autocast():
             if isinstance(self.xb, dict):
                 self.pred = logits_of(self.model(**self.xb))
@@ -98,7 +105,7 @@ class Loop(LoopState):
             self._run("before_step")
             with self._whole_steps.step:
                 changed = self.precision.step(self.opt)
-            if changed:
+            if self.callbacks.listeners[True]["after_step"] and changed:  # fp16: host sync
                 self._run("after_step")
 
     def _validate_pass(self, dl: Any) -> None:
@@ -113,7 +120,7 @@ class Loop(LoopState):
             for batch in self._valid_batches(dl):
                 with self._span("batch", "after_batch"):
                     self._receive(batch)
-                    self._forward()
+                    self.forward()
                 self.progress.finish_valid_batch()
 
     # What the loop stands on
@@ -123,6 +130,8 @@ class Loop(LoopState):
         self.progress = Progress()
         self._whole_steps = WholeSteps()
         self._open: list[str] = []
+        self._closing: str | None = None
+        self._saved: dict[str, Any] | None = None
 
     def _run(self, event: str) -> None:
         """Call those who listen to `event`, in order; a cancel ends the round."""
@@ -149,6 +158,25 @@ class Loop(LoopState):
                 add_note(error, getattr(call, "__self__", call), event)
                 raise
         return cancel
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that training depends on, as plain values and tensors.
+
+        In a fit it can be asked for where a batch or an epoch is over: in `after_batch` of
+        training, in `after_epoch`, and after the fit. `fit(…, resume=state)` goes on from there, in
+        another process too, and ends with the same bits.
+        """
+        epochs, batches = self.progress.epochs, self.progress.batches
+        if self._closing == "after_batch" and self.training:
+            batches += 1
+        elif self._closing == "after_epoch":
+            epochs, batches = epochs + 1, 0
+        elif self._open:
+            raise RuntimeError(
+                "the state is whole only between batches: ask for it in `after_batch` of training, "
+                "in `after_epoch`, or after the fit"
+            )
+        return snapshot.capture(self, batches=batches, epochs=epochs)
 
     def _span(self, name: str, closing: str | None = None) -> "_Span":
         return _Span(self, name, closing)
@@ -261,12 +289,13 @@ class _Span:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        loop = self._loop
+        loop, outer = self._loop, self._loop._closing
         try:
             if error is not None and not isinstance(error, CancelException):
                 return False
             cancel = loop.cancelled = error
             if self._closing is not None:
+                loop._closing = self._closing
                 cancel = loop._run_closing(self._closing, error)
             if cancel is None:
                 return False
@@ -281,4 +310,5 @@ class _Span:
                 raise cancel
             return False
         finally:
+            loop._closing = outer
             loop._open.pop()

@@ -47,6 +47,10 @@ class LossLog:
         if len(self._pending) >= _CHUNK:
             self._stack()
 
+    def restore(self, values: list[float]) -> None:
+        """Begin anew with these."""
+        self._read, self._chunks, self._pending = list(values), [], []
+
     def values(self) -> list[float]:
         """All losses so far: the list itself, which grows."""
         self._stack()

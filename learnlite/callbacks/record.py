@@ -27,7 +27,6 @@ class Recorder(Callback):
     """
 
     order = Order.RECORD
-    persist = ("values", "iters", "hypers", "_epochs")
 
     def __init__(
         self,
@@ -133,6 +132,27 @@ class Recorder(Callback):
         return (
             f"Recorder({len(self.values)} epochs, {len(self.hypers['lr'])} batches; last: {last})"
         )
+
+    # What a checkpoint keeps
+
+    def state_dict(self) -> dict[str, Any]:
+        """The table and what was recorded of every batch."""
+        return {
+            "values": self.values,
+            "iters": self.iters,
+            "epochs": self._epochs,
+            "hypers": self.hypers,
+            "losses": self._losses.values(),  # host sync: once a checkpoint
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.values, self.iters = state["values"], state["iters"]
+        self._epochs = state["epochs"]
+        for name, values in state["hypers"].items():
+            self.hypers.setdefault(name, [])[:] = values  # in place: each has its reader
+        self._losses.restore(state["losses"])
+        self._smoothed, self._smooth = Smoothed(self.beta), []
 
     # The events
 

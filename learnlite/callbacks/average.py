@@ -1,0 +1,202 @@
+"""Averages of the weights, which are often better than the weights themselves."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from learnlite.callback import Callback
+from learnlite.events import Order
+
+
+class EMA(Callback):
+    """Averages the weights over the last steps, exponentially; validates and saves the average.
+
+    After each step the average moves by `1 - decay` towards the weights; with `warmup` the decay of
+    step `t` is at most (1 + t)/(10 + t), so that the first weights are soon forgotten. At the end
+    of the fit the model has the averaged weights. Buffers (as BatchNorm's statistics) stay the
+    model's own.
+
+    >>> EMA(0.99)
+    EMA(decay=0.99, warmup=True)
+    """
+
+    order = Order.OPTIM + 5  # before the end of the fit loads a best model
+    controls = ("average",)
+    run_valid = False
+
+    def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(
+                f"`decay` is the share of the average that stays, from 0 to below 1; got {decay}"
+            )
+        self.decay = decay
+        self.warmup = warmup
+        self._averages: list[Tensor] = []
+        self._params: list[Tensor] = []
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        self._params = _floats(self.learn.model)
+        self._averages = [p.detach().clone() for p in self._params]
+        self._steps = 0
+        self._constant = get_ema_multi_avg_fn(self.decay)
+        try:
+            yield
+        finally:
+            self._averages, self._params = [], []
+
+    def after_step(self) -> None:
+        t = self._steps
+        self._steps = t + 1
+        warm = (1 + t) / (10 + t)
+        average = (
+            get_ema_multi_avg_fn(warm) if self.warmup and warm < self.decay else self._constant
+        )
+        average(self._averages, self._params, None)
+
+    def after_fit(self) -> None:
+        _copy(self._averages, self._params)
+
+    @contextmanager
+    def around_validate(self) -> Generator[None]:
+        with _exchanged(self._params, self._averages):
+            yield
+
+    around_save = around_validate
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"averages": self._averages, "steps": self._steps} if self._averages else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state and self._averages:
+            _copy(state["averages"], self._averages)
+            self._steps = state["steps"]
+
+
+class SWA(Callback):
+    """Averages the weights at the ends of the last epochs, evenly: stochastic weight averaging.
+
+    The average begins with epoch `start` (or, below 1, after that part of the epochs) and is put
+    into the model when the fit ends; then one more pass over the training data measures the
+    statistics of BatchNorm layers anew, as those of the average are others. A rate that stays
+    high, as in `fit_flat_cos`, gives it most to average.
+
+    >>> SWA(start=0.75)
+    SWA(start=0.75)
+    """
+
+    order = Order.OPTIM + 5
+    controls = ("average", "final weights")
+
+    def __init__(self, start: float = 0.75) -> None:
+        if start < 0 or (start >= 1 and start != int(start)):
+            raise ValueError(
+                f"`start` is an epoch (an integer from 0) or a part of them below 1, got {start}"
+            )
+        self.start = start
+        self._averages: list[Tensor] = []
+        self._params: list[Tensor] = []
+        self._estimating = False
+
+    @property
+    def first(self) -> int:
+        """The first epoch that counts."""
+        n_epoch = self.learn.n_epoch
+        return int(self.start * n_epoch) if self.start < 1 else int(self.start)
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        self._params = _floats(self.learn.model)
+        self._averages = [p.detach().clone() for p in self._params]
+        self._n = 0
+        self._add = get_swa_multi_avg_fn()
+        try:
+            yield
+        finally:
+            self._averages, self._params = [], []
+
+    def before_fit(self) -> None:
+        if self.learn.n_epoch and self.first >= self.learn.n_epoch:
+            raise ValueError(
+                f"`{self!r}` would begin with epoch {self.first}, but this fit has "
+                f"{self.learn.n_epoch} (0 to {self.learn.n_epoch - 1}); begin earlier, or use a "
+                "part of them as `SWA(start=0.75)`"
+            )
+
+    def after_train(self) -> None:
+        if self.learn.epoch >= self.first:
+            if self._n:
+                self._add(self._averages, self._params, self._n)
+            else:
+                _copy(self._params, self._averages)
+            self._n += 1
+
+    def after_fit(self) -> None:
+        learn = self.learn
+        if not self._n:
+            return
+        _copy(self._averages, self._params)
+        self._averages, self._params = [], []
+        if any(True for _ in _norms(learn.model)):
+            self._estimating = True
+            try:
+                learn.validate(dl=learn.dls.train)
+            finally:
+                self._estimating = False
+        learn.say(f"SWA: the model has the mean of the weights of {self._n} epochs")
+
+    @contextmanager
+    def around_validate(self) -> Generator[None]:
+        if not self._estimating:
+            yield
+            return
+        norms = [(module, module.momentum) for module in _norms(self.learn.model)]
+        for module, _ in norms:
+            module.reset_running_stats()
+            module.momentum = None  # the mean over all batches
+            module.train()
+        try:
+            yield
+        finally:
+            for module, momentum in norms:
+                module.momentum = momentum
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"averages": self._averages, "n": self._n} if self._averages else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state and self._averages:
+            _copy(state["averages"], self._averages)
+            self._n = state["n"]
+
+
+def _floats(model: nn.Module) -> list[Tensor]:
+    """The parameters that can be averaged."""
+    return [p for p in model.parameters() if p.is_floating_point()]
+
+
+def _norms(model: nn.Module) -> Generator[_BatchNorm]:
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            yield module
+
+
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    if target:  # as data: autograd need not know, also in the middle of a batch
+        for t, s in zip(target, source, strict=True):
+            t.data.copy_(s.data)
+
+
+@contextmanager
+def _exchanged(params: list[Tensor], averages: list[Tensor]) -> Generator[None]:
+    """With the averages in the model, for a while."""
+    own = [p.detach().clone() for p in params]
+    _copy(averages, params)
+    try:
+        yield
+    finally:
+        _copy(own, params)
