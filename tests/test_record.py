@@ -4,9 +4,9 @@ import csv
 
 import pytest
 import torch
+from reads import Reads
 from tiny import digits_loaders, linear_learner, net, silent
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from learnlite import (
     CancelEpochException,
@@ -19,28 +19,6 @@ from learnlite import (
     error_rate,
     on,
 )
-
-
-class Reads(TorchDispatchMode):
-    """Counts what would make the program wait for a device."""
-
-    NAMES = (
-        "_local_scalar_dense",
-        "nonzero",
-        "masked_select",
-        "equal",
-        "is_nonzero",
-        "_to_copy.cpu",
-    )
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if any(name in str(func) for name in self.NAMES):
-            self.count += 1
-        return func(*args, **(kwargs or {}))
 
 
 def reads_of(n_batches, cbs=()):

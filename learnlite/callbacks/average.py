@@ -91,6 +91,7 @@ class SWA(Callback):
 
     order = Order.OPTIM + 5
     controls = ("average", "final weights")
+    run_train = False
 
     def __init__(self, start: float = 0.75) -> None:
         if start < 0 or (start >= 1 and start != int(start)):
@@ -100,7 +101,8 @@ class SWA(Callback):
         self.start = start
         self._averages: list[Tensor] = []
         self._params: list[Tensor] = []
-        self._estimating = False
+        self._due = False
+        self._estimating: list[_BatchNorm] = []
 
     @property
     def first(self) -> int:
@@ -142,28 +144,32 @@ class SWA(Callback):
         _copy(self._averages, self._params)
         self._averages, self._params = [], []
         if any(True for _ in _norms(learn.model)):
-            self._estimating = True
-            try:
-                learn.validate(dl=learn.dls.train)
-            finally:
-                self._estimating = False
+            self._due = True
+            learn.validate(dl=learn.dls.train)
         learn.say(f"SWA: the model has the mean of the weights of {self._n} epochs")
 
     @contextmanager
     def around_validate(self) -> Generator[None]:
-        if not self._estimating:
+        if not self._due:
             yield
             return
+        self._due = False
         norms = [(module, module.momentum) for module in _norms(self.learn.model)]
         for module, _ in norms:
             module.reset_running_stats()
-            module.momentum = None  # the mean over all batches
             module.train()
+        self._estimating = [module for module, _ in norms]
         try:
             yield
         finally:
+            self._estimating = []
             for module, momentum in norms:
                 module.momentum = momentum
+
+    def before_batch(self) -> None:
+        for module in self._estimating:
+            # The mean over all batches; torch's own way to it, None, reads the device at each.
+            module.momentum = 1 / (self.learn.iter + 1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"averages": self._averages, "n": self._n} if self._averages else {}

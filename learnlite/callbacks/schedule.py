@@ -116,7 +116,8 @@ class TorchScheduler(Callback):
     @contextmanager
     def around_fit(self) -> Generator[None]:
         opt = self.learn.opt
-        before = [(group, dict(group)) for group in opt.param_groups]
+        keys = set(opt.param_groups[0])
+        before = {name: optim.get_hyper(opt, name) for name in optim.hyper_names(opt)}
         for group in opt.param_groups:
             group.pop("initial_lr", None)  # torch would start from the last fit's rate
         self.scheduler = self.factory(opt)
@@ -127,10 +128,11 @@ class TorchScheduler(Callback):
         finally:
             # A scheduler counts steps by a wrapper on the optimizer, and leaves keys behind.
             vars(opt).pop("step", None)
-            for group, kept in before:
-                kept["params"] = group["params"]
-                group.clear()
-                group.update(kept)
+            for group in opt.param_groups:
+                for key in set(group) - keys:
+                    del group[key]
+            for name, values in before.items():
+                optim.set_hyper(opt, name, values)
 
     def before_batch(self) -> None:
         if self.per == "batch":
@@ -144,7 +146,7 @@ class TorchScheduler(Callback):
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError(
                 "`ReduceLROnPlateau` steps on a measured value, which `TorchScheduler` does not "
-                "give it; schedule by time, or write a callback that steps it in `after_epoch`"
+                "give it; pass learnlite's callback of that name, with the same arguments"
             )
         if not isinstance(scheduler, LRScheduler):
             raise TypeError(f"`factory` gave a {type(scheduler).__name__}, not a torch scheduler")
