@@ -5,10 +5,14 @@
 
 from learnlite.callback import Callback, on
 from learnlite.callbacks import (
+    EMA,
+    SAM,
+    SWA,
     Checks,
     CSVLogger,
     GradientAccumulation,
     LRFinder,
+    MixedPrecision,
     ParamScheduler,
     ProgressBar,
     ProgressCallback,
@@ -85,8 +89,11 @@ from learnlite.suggest import SuggestionMethod, minimum, slide, steep, valley
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMA",
     "RMSE",
+    "SAM",
     "SGD",
+    "SWA",
     "AccumMetric",
     "Adam",
     "AvgMetric",
@@ -123,6 +130,7 @@ __all__ = [
     "Loader",
     "MSELossFlat",
     "Metric",
+    "MixedPrecision",
     "Order",
     "ParamScheduler",
     "Perplexity",
