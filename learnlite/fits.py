@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from learnlite import checkpoint, optim, schedules, suggest
 from learnlite.callbacks.check import Checks
+from learnlite.callbacks.dry_run import DryRun
 from learnlite.callbacks.lr_find import LRFinder, plot_lr_find, suggestions
 from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.schedule import ParamScheduler
@@ -186,6 +187,16 @@ class Fits(Loop):
             plot_lr_find(lrs, losses, {name: point for name, (_, point) in points.items() if point})
         suggested = namedtuple("SuggestedLRs", points, rename=True)  # type: ignore[misc]  # its fields are the functions'
         return suggested(*(lr for lr, _ in points.values()))
+
+    def check(self, cbs: Any = None, lr: LR = None, wd: float | None = None) -> None:
+        """Try all that a fit does on a few batches, in seconds, so that a fault is met at once.
+
+        The batches, the files and the report are those of `DryRun`; all is then as it was before.
+        """
+        with self.callbacks.added(cbs):
+            aside = [cb for cb in self.callbacks if "epoch length" in cb.controls]
+            with self.callbacks.removed(aside), self._unchanged():
+                self.fit(1, lr, wd, cbs=DryRun())
 
     def validate(self, ds_idx: Any = 1, dl: Any = None, cbs: Any = None) -> list[float]:
         """Loss and metrics on loader `ds_idx` of `dls`, or on `dl`; also in the middle of a fit."""

@@ -1,0 +1,229 @@
+"""Trial runs: a short one, and one that asks whether the model can learn at all."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from math import ceil, isfinite
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnlite.callback import Callback
+from learnlite.data import DataLoaders
+from learnlite.data.batch import batch_size, map_batch, move
+from learnlite.data.torch_loader import generators_of, kept_generators
+from learnlite.events import Order
+from learnlite.seeds import kept_rng, seed_torch
+from learnlite.tally import read_together
+from learnlite.types import Batch, EpochLoader
+
+_LEARNT = 0.1  # a loss below this part of its start counts as learnt
+_SEED = 0  # for the order of a loader without epochs: any number will do, always the same
+
+
+class ShortEpoch(Callback):
+    """Makes every epoch short: `n` batches, or the share `n` of the epoch if it is below 1.
+
+    Schedules and bars go by the short epoch, so a one-cycle runs to its end. With
+    `short_valid=False` validation stays whole.
+
+    >>> ShortEpoch(20)           # twenty batches to train on, twenty to validate on
+    ShortEpoch(n=20, short_valid=True)
+    """
+
+    order = Order.SETUP
+    controls = ("epoch length",)
+
+    def __init__(self, n: float = 0.01, short_valid: bool = True) -> None:
+        whole = isinstance(n, int) and not isinstance(n, bool)
+        if not (n >= 1 if whole else isinstance(n, float) and 0 < n < 1):
+            raise ValueError(
+                "`n` is a whole number of batches, or a share of the epoch between 0 and 1 "
+                f"(as 0.01), got {n!r}"
+            )
+        self.n = n
+        self.short_valid = short_valid
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        progress = self.learn.progress
+        progress.n_iter = self._part(progress.n_iter)
+        if self.short_valid:
+            progress.n_valid = self._part(progress.n_valid)
+        yield  # the next fit counts anew
+
+    def _part(self, n_batches: int) -> int:
+        return min(n_batches, int(self.n) if self.n >= 1 else ceil(self.n * n_batches))
+
+
+ShortEpochCallback = ShortEpoch
+
+
+class OverfitBatch(Callback):
+    """Trains on one batch, `n` times an epoch, and says whether the model can learn it by heart.
+
+    It can if the loss falls below a tenth of its start, or if all labels are right in the end; a
+    model that cannot do this will not learn the whole set either. The batch is the first of the
+    training loader's first epoch; there is no validation. After the fit `learns` is true or false
+    and `verdict` the sentence that was said.
+
+    >>> OverfitBatch(n=200)      # learn.fit(1, 1e-3, cbs=OverfitBatch(n=200))
+    OverfitBatch(n=200)
+    """
+
+    order = Order.SETUP
+    controls = ("epoch length",)
+    run_valid = False
+    persist = ("_first", "_last", "_right")
+
+    learns: bool | None = None
+    """Whether the model learnt the batch; None before the end of a fit."""
+    verdict: str = ""
+    """What was said at the end of the fit."""
+
+    def __init__(self, n: int = 100) -> None:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"`n` counts the batches of an epoch and must be at least 1, got {n}")
+        self.n = n
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        learn = self.learn
+        loaders, progress = learn.dls.loaders, learn.progress
+        train = loaders[0]
+        batch = _first_batch(learn.dls)
+        self._labels = _Labels.of(learn.dls.split(batch)[1], learn.loss_func)
+        self._n_samples = batch_size(batch)
+        self._first: Tensor | None = None
+        self._last: Tensor | None = None
+        self._right: Tensor | None = None
+        loaders[0] = _Repeated(batch, self.n)
+        progress.n_iter, progress.n_valid = self.n, 0
+        try:
+            yield
+        finally:
+            loaders[0] = train
+            self._labels = None
+
+    def before_batch(self) -> None:
+        self._yb = self.learn.yb  # as the loader gives them, before anything is mixed
+
+    def after_batch(self) -> None:
+        loss, pred = self.learn.loss, self.learn.pred
+        if loss is None or pred is None:
+            return
+        self._last = loss.detach()
+        if self._first is None:
+            self._first = self._last
+        if self._labels is not None:
+            self._right = self._labels.right(pred, self._yb[0])
+
+    def after_fit(self) -> None:
+        if self._first is None or self._last is None:
+            return
+        right = [] if self._right is None else [self._right]
+        first, last, *n_right = read_together([self._first, self._last, *right])
+        labels = self._labels
+        all_right = labels is not None and n_right == [labels.n]
+        fell = last <= _LEARNT * first if first > 0 else last < first
+        self.learns = isfinite(last) and (all_right or fell)
+        can = "the model can learn" if self.learns else "the model did not learn this batch"
+        text = (
+            f"{can}: on one batch of {self._n_samples} the loss went from {first:.4g} to "
+            f"{last:.4g} in {self.learn.progress.train_iter} rounds"
+        )
+        if labels is not None and n_right:
+            text += (
+                f", and {n_right[0]:.0f} of {labels.n} labels are right (the commonest label alone "
+                f"gives {labels.commonest})"
+            )
+        advice = _advice(self.learn, labels, learns=self.learns, nan=not isfinite(last))
+        self.verdict = text + (f". {advice}" if advice else "")
+        self.learn.say(self.verdict)
+
+
+def _advice(learn: Any, labels: "_Labels | None", *, learns: bool, nan: bool) -> str:
+    """What to look at, the likeliest first; what can be told from here is named."""
+    alike = labels is not None and labels.commonest == labels.n
+    same = "all labels of the batch are the same, so this says little: shuffle the data"
+    if learns:
+        return same.capitalize() if alike else ""
+    hints = [same] if alike else []
+    if nan:
+        hints.append("a lower rate (`learn.lr_find()`), NaN in the data")
+    else:
+        hints.append("another rate (`learn.lr_find()`) or more steps (`n`)")
+    frozen = [p for p in learn.model.parameters() if not p.requires_grad]
+    if frozen:
+        hints.append(f"the {len(frozen)} frozen tensors of the model (`learn.unfreeze()`)")
+    noisy = [repr(cb) for cb in learn.callbacks if {"mixing", "smoothing"} & set(cb.controls)]
+    hints += [f"`{cb}`, which makes the targets soft" for cb in noisy]
+    dropout = [m.p for m in learn.model.modules() if isinstance(m, nn.Dropout) and m.p]
+    if dropout:
+        hints.append(f"dropout (up to {max(dropout):g})")
+    hints.append("whether loss and last layer suit the targets, whether inputs and labels match")
+    return "Look at: " + "; ".join(hints)
+
+
+class _Labels:
+    """The class labels of a batch, where its targets are such: how many of them are right."""
+
+    def __init__(self, targ: Tensor, ignore_index: int, axis: int) -> None:
+        kept = targ.reshape(-1)
+        kept = kept[kept != ignore_index].cpu()  # host sync: once a fit
+        self.n = len(kept)
+        self.commonest = int(kept.unique(return_counts=True)[1].max()) if self.n else 0
+        self._ignore_index = ignore_index
+        self._axis = axis
+
+    @classmethod
+    def of(cls, yb: tuple[Any, ...], loss_func: Any) -> "_Labels | None":
+        if len(yb) != 1 or not isinstance(yb[0], Tensor):
+            return None
+        targ = yb[0]
+        if targ.is_floating_point() or targ.is_complex() or targ.dtype is torch.bool:
+            return None
+        ignore_index = getattr(loss_func, "ignore_index", -100)
+        return cls(targ, ignore_index, getattr(loss_func, "axis", 1))
+
+    def right(self, pred: Any, targ: Tensor) -> Tensor | None:
+        """How many labels have the highest output, on the device; None if that is not to tell."""
+        if not isinstance(pred, Tensor):
+            return None
+        for axis in (self._axis, -1):
+            if -pred.ndim <= axis < pred.ndim:
+                found = pred.detach().argmax(axis)
+                if found.numel() == targ.numel():
+                    found = found.view_as(targ)
+                    return ((found == targ) & (targ != self._ignore_index)).sum()
+        return None
+
+
+class _Repeated:
+    """A loader that gives one batch again and again, each time a copy: it may be changed."""
+
+    def __init__(self, batch: Batch, n: int) -> None:
+        self._batch = batch
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(0)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for _ in range(start, self._n):
+            yield map_batch(self._batch, Tensor.clone)
+
+
+def _first_batch(dls: DataLoaders) -> Batch:
+    """The first batch of the first epoch: the same one whenever and wherever it is asked for."""
+    train = dls.train
+    with kept_rng(dls.device), kept_generators(train):
+        seed_torch(_SEED)
+        for generator in generators_of(train):
+            generator.manual_seed(_SEED)
+        if isinstance(train, EpochLoader) and callable(train.batches):
+            return move(next(train.batches(0)), dls.device)
+        return dls.one_batch()
