@@ -6,8 +6,8 @@
 `fashion`: the 60,000 images of FashionMNIST (FOLDER holds the four files `*-ubyte.gz`), a convnet
 of 24,000 parameters, 5 epochs. `imagenette`: 250 photos of each class of the training set at 96
 pixels, flipped at random, a ResNet of 0.3 million parameters, 12 epochs; measured on 150 of each
-class of the validation set. AdamW everywhere; the constant rate is tried at two heights. Prints each
-run, then mean and spread of the accuracy, and the difference from one-cycle alone, seed by seed.
+class of the validation set. AdamW everywhere; the constant rate is tried at two heights. Prints
+each run, then mean and spread of the accuracy, and what it gains on one-cycle alone, by seed.
 Runs can be split over processes: `--only` names those to do, `--out` keeps them in a file.
 """
 
