@@ -2,10 +2,19 @@
 
 import math
 import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
+import numpy as np
+from torch.optim import lr_scheduler
+
+from learnlite import optim
 from learnlite.callback import Callback
 from learnlite.events import CancelFitException, Order
+from learnlite.optim.decay import layer_group_of
 from learnlite.tally import Clock, LossLog
+from learnlite.tracking import Comparison, Tracker
 
 
 class TerminateOnNaN(Callback):
@@ -13,6 +22,18 @@ class TerminateOnNaN(Callback):
 
     The losses are looked at about five times a second and at the end of each training pass, so that
     no batch waits for the device; the batch that is named is the right one.
+
+    >>> import warnings
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.optim import SGD
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> learn = Learner(dls, nn.Linear(2, 2), opt_func=SGD, lr=1e38, cbs=TerminateOnNaN)
+    >>> with learn.no_logging(), warnings.catch_warnings(action="ignore"):
+    ...     learn.fit(100)
+    >>> len(learn.recorder.values) < 100
+    True
     """
 
     order = Order.DECIDE
@@ -53,4 +74,214 @@ class TerminateOnNaN(Callback):
         self._seen = len(losses)
 
 
+class EarlyStopping(Tracker):
+    """Ends the fit after `patience` epochs in a row in which `monitor` was no better than its best.
+
+    The other arguments are those of `Tracker`. An epoch whose value is NaN is no better.
+
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> learn = Learner(dls, nn.Linear(2, 2), lr=0.0)  # which learns nothing
+    >>> with learn.no_logging():
+    ...     learn.fit(100, cbs=EarlyStopping(patience=2))
+    >>> len(learn.recorder.values)
+    3
+    """
+
+    persist = (*Tracker.persist, "wait")
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        comp: Comparison = None,
+        min_delta: float = 0.0,
+        patience: int = 1,
+        reset_on_fit: bool = True,
+    ) -> None:
+        super().__init__(monitor, comp, min_delta, reset_on_fit)
+        _check_count("patience", patience, 1)
+        self.patience = patience
+        self.wait = 0
+
+    def before_fit(self) -> None:
+        super().before_fit()
+        self.wait = 0
+
+    def after_epoch(self) -> None:
+        super().after_epoch()
+        self.wait = 0 if self.new_best else self.wait + 1
+        if self.wait >= self.patience:
+            message = (
+                f"epoch {self.learn.epoch}: training stops, as `{self.monitor}` is "
+                f"{self.value():.5g} and has not improved for {self.wait} epochs; its best was "
+                f"{self.shown_best()}"
+            )
+            self.learn.say(message)
+            raise CancelFitException(message)
+
+
+class ReduceLROnPlateau(Tracker):
+    """Cuts the learning rate when `monitor` has stopped improving, as torch's scheduler does.
+
+    `patience` epochs without improvement pass, and the next one cuts; then `cooldown` epochs are
+    not counted. Better is what is so by the part `threshold` of the best (with
+    `threshold_mode="abs"`, by so much; with a `min_delta`, by more than that). The rate of each
+    layer group is multiplied by `factor`, or divided by one above 1, down to `min_lr`, which may be
+    one for each group. Epochs whose value is not finite do not count. After the fit the rates are
+    what they were.
+
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(100), bs=80)
+    >>> learn = Learner(dls, nn.Linear(2, 2), lr=0.1)
+    >>> with learn.no_logging():  # no epoch is better by so much
+    ...     learn.fit(5, cbs=ReduceLROnPlateau(min_delta=100, patience=1))
+    >>> [round(lr, 4) for lr in learn.recorder.lrs]
+    [0.1, 0.1, 0.1, 0.01, 0.01]
+    """
+
+    controls = ("lr",)
+    persist = (*Tracker.persist, "bad_epochs", "cooldown_left", "_warned")
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        comp: Comparison = None,
+        min_delta: float = 0.0,
+        patience: int = 10,
+        factor: float = 0.1,
+        min_lr: float | Sequence[float] = 0.0,
+        reset_on_fit: bool = True,
+        *,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(monitor, comp, min_delta, reset_on_fit)
+        _check_count("patience", patience, 0)
+        _check_count("cooldown", cooldown, 0)
+        if not 0 < factor < math.inf or factor == 1:
+            raise ValueError(
+                "`factor` multiplies the rate (0.1), or divides it if above 1 (10); "
+                f"got {factor}, which does not lower it"
+            )
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(f'`threshold_mode` is "rel" or "abs", got {threshold_mode!r}')
+        if not 0 <= threshold < (1 if threshold_mode == "rel" else math.inf):
+            raise ValueError(
+                "`threshold` must be at least 0 and, as a part of the best value, below 1; "
+                f'got {threshold} (`threshold_mode="{threshold_mode}"`)'
+            )
+        self.patience = patience
+        self.factor = factor
+        self.min_lr = min_lr
+        self.threshold = threshold
+        self.threshold_mode: Literal["rel", "abs"] = threshold_mode
+        self.cooldown = cooldown
+        self.eps = eps
+        self._reset()
+
+    def _reset(self) -> None:
+        self.bad_epochs = 0
+        self.cooldown_left = 0
+        self._warned = False
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        opt = self.learn.opt
+        before = optim.get_hyper(opt, "lr")
+        try:
+            yield
+        finally:
+            optim.set_hyper(opt, "lr", before)
+
+    def before_fit(self) -> None:
+        super().before_fit()
+        self._reset()
+        self._scheduler()  # says now what is wrong with its arguments
+
+    def after_epoch(self) -> None:
+        self.new_best, value, opt = False, self.value(), self.learn.opt
+        if not math.isfinite(value):
+            self._warn(value)
+            return
+        before = optim.get_hyper(opt, "lr")
+        scheduler = self._scheduler()
+        scheduler.step(value)
+        self.bad_epochs, self.cooldown_left = scheduler.num_bad_epochs, scheduler.cooldown_counter
+        if scheduler.best != self.best:
+            self.best, self.best_epoch, self.new_best = value, self.learn.epoch, True
+        after = optim.get_hyper(opt, "lr")
+        if after != before:
+            self.learn.say(
+                f"epoch {self.learn.epoch}: the learning rate goes from {_shown(before)} to "
+                f"{_shown(after)}, as `{self.monitor}` is {value:.5g}; its best was "
+                f"{self.shown_best()}"
+            )
+
+    def _scheduler(self) -> lr_scheduler.ReduceLROnPlateau:
+        """Torch's scheduler as it stands, made for one step: what it remembers is kept here."""
+        opt = self.learn.opt
+        scheduler = lr_scheduler.ReduceLROnPlateau(
+            opt,
+            mode="min" if self.falls else "max",
+            factor=min(self.factor, 1 / self.factor),
+            patience=self.patience,
+            threshold=self.min_delta or self.threshold,
+            threshold_mode="abs" if self.min_delta else self.threshold_mode,
+            cooldown=self.cooldown,
+            min_lr=self._floors(),
+            eps=self.eps,
+        )
+        scheduler.best = self.best
+        scheduler.num_bad_epochs = self.bad_epochs
+        scheduler.cooldown_counter = self.cooldown_left
+        return scheduler
+
+    def _floors(self) -> list[float]:
+        """The lowest rate of each of the optimizer's groups."""
+        opt = self.learn.opt
+        parts = layer_group_of(opt)
+        given = self.min_lr
+        floors = list(given) if isinstance(given, Sequence) else [given] * len(parts)
+        if len(floors) != len(parts):
+            raise ValueError(
+                f"got {len(floors)} values of `min_lr` for {len(parts)} layer groups; "
+                "give one, or one for each"
+            )
+        if not all(0 <= floor < math.inf for floor in floors):
+            raise ValueError(f"`min_lr` must be at least 0 and finite, got {given}")
+        floor_of = {
+            id(group): floor
+            for groups, floor in zip(parts, floors, strict=True)
+            for group in groups
+        }
+        return [floor_of[id(group)] for group in opt.param_groups]
+
+    def _warn(self, value: float) -> None:
+        if self.learn.cancelled is None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"`{self.monitor}` is {value} in epoch {self.learn.epoch}; such epochs do not "
+                "count for `ReduceLROnPlateau`",
+                stacklevel=2,
+            )
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"`{name}` counts epochs and must be at least {least}, got {value!r}")
+
+
+def _shown(rates: list[float]) -> str:
+    """The rates of the layer groups, or the one that all have."""
+    texts = [f"{rate:.3g}" for rate in rates]
+    return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
+
+
 TerminateOnNaNCallback = TerminateOnNaN
+EarlyStoppingCallback = EarlyStopping

@@ -1,0 +1,133 @@
+"""Keeping the weights of the best epoch, or of every one."""
+
+import tempfile
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from learnlite.events import Order
+from learnlite.tracking import Comparison, Tracker
+
+
+class SaveModel(Tracker):
+    """Saves the weights whenever `monitor` is better than before; the fit ends with the best ones.
+
+    They go to `fname` in the learner's folder of models, with the optimizer's state if `with_opt`.
+    `every_epoch=True` saves every epoch instead, as `fname_0`, `fname_1`, …; a number n those that
+    n divides. `at_end` saves the last weights too, over the best. In both cases the model stays as
+    training left it. The other arguments are those of `Tracker`.
+
+    >>> import tempfile
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     learn = Learner(dls, nn.Linear(2, 2), lr=0.1, path=folder)
+    ...     with learn.no_logging():
+    ...         learn.fit(5, cbs=SaveModel())
+    >>> learn.validate()[0] == min(learn.recorder.column("valid_loss"))
+    True
+    """
+
+    order = Order.SAVE
+    persist = (*Tracker.persist, "saved")
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        comp: Comparison = None,
+        min_delta: float = 0.0,
+        fname: str | Path = "model",
+        every_epoch: bool | int = False,
+        at_end: bool = False,
+        with_opt: bool = False,
+        reset_on_fit: bool = True,
+    ) -> None:
+        super().__init__(monitor, comp, min_delta, reset_on_fit)
+        if not isinstance(every_epoch, int) or every_epoch < 0:
+            raise ValueError(
+                f"`every_epoch` is true, false or a number of epochs, got {every_epoch!r}"
+            )
+        if every_epoch and at_end:
+            raise ValueError(
+                "`every_epoch` saves the last epoch too, so `at_end` has nothing to add; "
+                "keep one of them"
+            )
+        self.fname = fname
+        self.every_epoch = every_epoch
+        self.at_end = at_end
+        self.with_opt = with_opt
+        self.controls = () if every_epoch or at_end else ("final weights",)
+        self.saved: str | None = None
+        self.last_saved_path: Path | None = None
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        self._began = False  # if the fit is cancelled at its start, its end must change nothing
+        yield
+
+    def before_fit(self) -> None:
+        if not self.every_epoch:
+            super().before_fit()
+        if self.reset_on_fit:
+            self.saved = None
+        self._check_folder()
+        self._began = True
+
+    def after_epoch(self) -> None:
+        epoch = self.learn.epoch
+        if self.every_epoch:
+            if epoch % self.every_epoch == 0:
+                self._save(f"{self._stem}_{epoch}")
+            return
+        super().after_epoch()
+        if self.new_best:
+            path = self._save(self._stem)
+            self.learn.say(
+                f"epoch {epoch}: `{self.monitor}` is {self.best:.5g}, the best so far; "
+                f"saved as {path}"
+            )
+
+    def after_fit(self) -> None:
+        if self._began and self.at_end:
+            self._save(self._stem)
+        elif self._began and not self.every_epoch:
+            self._load_best()
+
+    @property
+    def _stem(self) -> str:
+        return str(self.fname).removesuffix(".pth")
+
+    def _save(self, file: str) -> Path:
+        self.last_saved_path = self.learn.save(file, with_opt=self.with_opt)
+        self.saved = file
+        return self.last_saved_path
+
+    def _load_best(self) -> None:
+        if self.saved is not None:
+            self.learn.load(self.saved, with_opt=self.with_opt)
+            self.learn.say(f"the model has its best weights: `{self.monitor}` {self.shown_best()}")
+        elif self.learn.recorder.values:
+            warnings.warn(
+                f"`{self.monitor}` was finite in no epoch, so `SaveModel` saved nothing; the "
+                "weights are those that training ended with",
+                stacklevel=2,
+            )
+
+    def _check_folder(self) -> None:
+        """Find out before training, not after it, whether a file can be written."""
+        folder = (Path(self.learn.path) / self.learn.model_dir / self._stem).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OSError(
+                f"`SaveModel` cannot write to {folder} ({error.strerror or error}); give the "
+                "learner another `path` or `model_dir`, or it another `fname`"
+            ) from error
+
+
+SaveModelCallback = SaveModel
