@@ -4,9 +4,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from test_every_callback import EVERY, given, learner, loaders
 from tiny import digits_loaders, net, silent
 
-from learnlite import Callback, Learner, accuracy
+from learnlite import Callback, Learner, MixedPrecision, accuracy, on
 
 pytestmark = [
     pytest.mark.gpu,
@@ -54,3 +55,39 @@ def test_a_bad_label_is_named_before_the_device_asserts():
     learn = silent(Learner(dls, net()))
     with pytest.raises(ValueError, match="9"):
         learn.fit(1)
+
+
+@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
+def test_no_callback_waits_for_the_device_in_a_batch(cls, tmp_path):
+    learn = learner(tmp_path, loaders(160).to("cuda"))
+    given(cls, learn)
+    learn.fit(1)  # warm: caches, kernels, and what is looked at once
+    learn.fit(2, cbs=NoWaiting)
+    assert all(bool(p.isfinite().all()) for p in learn.model.parameters())
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_mixed_precision_trains_as_full_precision_does_without_waiting(dtype):
+    def run(precise):
+        torch.manual_seed(0)
+        learn = silent(Learner(digits_loaders(seed=2).to("cuda"), net(), seed=1, metrics=accuracy))
+        if not precise:
+            learn.to_bf16() if dtype == "bf16" else learn.to_fp16()
+        learn.fit(1, 0.01)
+        learn.fit_one_cycle(3, 0.02, cbs=NoWaiting)
+        return torch.tensor(learn.recorder.losses)
+
+    assert torch.allclose(run(True), run(False), rtol=0.05, atol=0.03)
+
+
+def test_fp16_leaves_out_steps_that_overflow_and_counts_them():
+    learn, steps = silent(Learner(digits_loaders(seed=2).to("cuda"), net(), seed=1)).to_fp16(), []
+
+    def overflow(learn):
+        if learn.training and learn.train_iter in (2, 4):
+            learn.loss = learn.loss + 1e38 * (learn.loss - learn.loss.detach())
+
+    count = on(after_loss=overflow, after_step=lambda learn: steps.append(learn.train_iter))
+    learn.fit(1, 0.01, cbs=count)
+    assert steps == [0, 1, 3, 5]
+    assert next(cb for cb in learn.cbs if isinstance(cb, MixedPrecision)).skipped == 2
