@@ -129,9 +129,9 @@ class Mixing(Callback, ABC):
             targ = soft_targets(self.learn.loss_func, pred, targ, name)
         elif not targ.is_floating_point():
             raise ValueError(
-                f"`{name}` makes {targ.dtype} targets floats by the outputs that they belong to, "
-                f"but the model gave a {_kind(pred)} for {len(self.learn.yb)} targets; let it give "
-                "a tensor, or one for each target, or let the data give one-hot rows"
+                f"`{name}` must know the number of classes to mix {targ.dtype} targets, but the "
+                f"model gave a {_kind(pred)}; let it give a tensor (or a tuple of one for each "
+                "target), or let the data give one-hot rows"
             )
         return mixture.of(targ)
 

@@ -67,7 +67,7 @@ class LabelSmoothing(Callback):
             )
         if options.pop("label_smoothing", 0.0):
             raise ValueError(
-                f"`{self!r}` is to smooth the labels, but the loss {_shown(loss_func)} smooths them "
+                f"`{self!r}` is to smooth labels, but the loss {_shown(loss_func)} smooths them "
                 "already; leave one of the two out"
             )
         return LabelSmoothingCrossEntropy(self.eps, spread=self.spread, **options)
