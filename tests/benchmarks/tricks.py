@@ -5,7 +5,7 @@
 
 `fashion`: the 60,000 images of FashionMNIST (FOLDER holds the four files `*-ubyte.gz`), a convnet
 of 24,000 parameters, 5 epochs. `imagenette`: 250 photos of each class of the training set at 96
-pixels, flipped at random, a ResNet of 0.3 million parameters, 12 epochs; measured on 150 of each
+pixels, flipped at random, a ResNet of 100,000 parameters, 15 epochs; measured on 150 of each
 class of the validation set. AdamW everywhere; the constant rate is tried at two heights. Prints
 each run, then mean and spread of the accuracy, and what it gains on one-cycle alone, by seed.
 Runs can be split over processes: `--only` names those to do, `--out` keeps them in a file.
@@ -28,7 +28,7 @@ from torch import nn
 import learnlite as ll
 
 FASHION = {"epochs": 5, "bs": 128, "lr": 4e-3}
-IMAGENETTE = {"epochs": 12, "bs": 64, "lr": 4e-3, "size": 96, "train": 250, "valid": 150}
+IMAGENETTE = {"epochs": 15, "bs": 64, "lr": 4e-3, "size": 96, "train": 250, "valid": 150}
 
 RUNS = {
     "one-cycle": list,
@@ -68,10 +68,11 @@ def conv(n_in, n_out, stride=1, act=True):
     return nn.Sequential(*layers, *([nn.ReLU()] if act else []))
 
 
-def imagenette_net(n=16):
+def imagenette_net(n=8):
     blocks = [Residual(n, n, 1), Residual(n, 2 * n, 2), Residual(2 * n, 4 * n, 2)]
     end = [Residual(4 * n, 8 * n, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * n, 10)]
-    return nn.Sequential(conv(3, n, 2), *blocks, *end)
+    # A quarter quicker on a CPU than the usual order of the axes.
+    return nn.Sequential(conv(3, n, 2), *blocks, *end).to(memory_format=torch.channels_last)
 
 
 def photos(tar, cache):
