@@ -87,16 +87,17 @@ class DryRun(Callback):
             self._losses.append((self._batch, self.learn.loss.detach()))
 
     def after_train(self) -> None:
+        self._look_at_losses()
         self._reach("at the end of the training pass")
 
     def before_validate(self) -> None:
         self._reach("at the start of the validation pass")
 
     def after_validate(self) -> None:
+        self._look_at_losses()
         self._reach("at the end of the validation pass")
 
     def after_epoch(self) -> None:
-        self._look_at_losses()
         self._write_and_read()
         self._reach("at the end of the epoch")
         raise CancelFitException("this was a dry run")
@@ -109,7 +110,8 @@ class DryRun(Callback):
 
     def _look_at_losses(self) -> None:
         names = [name for name, _ in self._losses]
-        losses = read_together([loss for _, loss in self._losses])  # host sync: once
+        losses = read_together([loss for _, loss in self._losses])  # host sync: once a pass
+        self._losses.clear()
         for name, loss in zip(names, losses, strict=True):
             self._lines.append(f"{name}: loss {loss:.4g}")
             if not isfinite(loss):
