@@ -22,6 +22,7 @@ from learnlite import (
     error_rate,
     on,
 )
+from learnlite.callbacks.average import EMA
 from learnlite.callbacks.best import SaveModel, SaveModelCallback
 from learnlite.callbacks.track import EarlyStopping, EarlyStoppingCallback, ReduceLROnPlateau
 from learnlite.tracking import Tracker, lower_is_better
@@ -524,6 +525,16 @@ def test_where_nothing_was_finite_the_weights_stay_and_it_is_said(tmp_path):
     assert equal(learn.model.state_dict(), weights.kept[-1])
 
 
+def test_the_best_of_an_earlier_fit_does_not_come_back_unasked(tmp_path):
+    values = [*VALUES, NAN]
+    learn = scripted(values, [SaveModel("score"), weights := Weights()], path=tmp_path)
+    learn.fit(5)
+    with pytest.warns(UserWarning, match="so `SaveModel` saved nothing"):
+        learn.fit(6, start_epoch=5)
+    assert equal(learn.model.state_dict(), weights.kept[-1])
+    assert not equal(learn.model.state_dict(), saved(learn)["model"])
+
+
 def test_a_fit_that_is_cancelled_at_its_start_loads_nothing(tmp_path):
     def stop(learn):
         raise CancelFitException
@@ -559,6 +570,15 @@ def test_what_the_save_was_given_stays_in_the_model(tmp_path):
     learn = scripted(VALUES, [Halved, SaveModel("score"), weights := Weights()], path=tmp_path)
     learn.fit(5)
     assert torch.equal(learn.model.weight, weights.kept[1]["weight"] * 0.5)
+
+
+def test_the_average_of_the_best_epoch_is_saved_and_stays(tmp_path):
+    averages = []
+    keep = on(before_validate=lambda learn: averages.append(copied(learn.model.state_dict())))
+    learn = scripted(VALUES, [SaveModel("score"), EMA(0.5), keep], path=tmp_path)
+    learn.fit(5)
+    assert equal(saved(learn)["model"], averages[1])
+    assert equal(learn.model.state_dict(), averages[1])
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):

@@ -21,6 +21,18 @@ class Checks(Callback):
 
     After the first training batch it is silent and costs nothing; a label that is out of range on a
     later batch is still named (on the CPU from the error itself, on a device before it gets there).
+
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> learn = Learner(dls, nn.Linear(2, 1))  # but there are two moons
+    >>> with learn.no_logging():
+    ...     try:
+    ...         learn.fit(1)
+    ...     except ValueError as error:
+    ...         print(error)
+    `CrossEntropyLossFlat` needs an output per class, got a prediction of shape (32, 1); ...
     """
 
     order = Order.SETUP

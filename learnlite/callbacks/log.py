@@ -15,6 +15,20 @@ class CSVLogger(Callback):
 
     `fname` is relative to the learner's path. With `append` a later fit goes on in the same file,
     whose columns must be the same; without, it begins anew.
+
+    >>> import tempfile
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     learn = Learner(dls, nn.Linear(2, 2), cbs=CSVLogger, path=folder)
+    ...     with learn.no_logging():
+    ...         learn.fit(2)
+    ...     print((learn.path / "history.csv").read_text().strip())
+    epoch,train_loss,valid_loss,time
+    0,...
+    1,...
     """
 
     order = Order.REPORT

@@ -23,6 +23,10 @@ class LRFinder(Callback):
     With `stop_div` the run ends when the smoothed loss is four times its best. The losses are
     looked at a few times a second only; what came after the divergence is dropped, so the result
     does not depend on when that was.
+
+    >>> finder = LRFinder(1e-4, 1, num_it=5)    # `learn.lr_find` runs it, and undoes the run
+    >>> [round(finder.lr(i), 6) for i in range(5)]
+    [0.0001, 0.001, 0.01, 0.1, 1.0]
     """
 
     order = Order.RECORD

@@ -24,6 +24,16 @@ class Recorder(Callback):
 
     `train_metrics=True` measures loss and metrics over the training pass too. Nothing here waits
     for the device: sums stay there, and each epoch is read at once.
+
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner, accuracy
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> learn = Learner(dls, nn.Linear(2, 2), metrics=accuracy)
+    >>> with learn.no_logging():
+    ...     learn.fit(2)
+    >>> learn.recorder.names, len(learn.recorder.values), len(learn.recorder.losses)
+    (['train_loss', 'valid_loss', 'accuracy'], 2, 10)
     """
 
     order = Order.RECORD

@@ -20,6 +20,17 @@ class ProgressBar(Callback):
     Without `bars` the rows are plain lines, as in a log; without `rows` there are bars only. With
     `batches` there is one bar, of so many training batches in all, for a run that epochs say
     nothing about. A validation by itself has a bar, too.
+
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> learn = Learner(dls, nn.Linear(2, 2))
+    >>> with learn.no_bar():
+    ...     learn.fit(2)
+    epoch   train_loss  valid_loss  time
+    0       ...
+    1       ...
     """
 
     order = Order.REPORT
@@ -144,6 +155,17 @@ class ShowGraph(Callback):
     """Draws the training and the validation loss after each epoch, in a notebook.
 
     It draws beside the `ProgressBar`, and needs no matplotlib.
+
+    >>> from torch import nn
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> dls = DataLoaders.from_tensors(*two_moons(200), bs=32)
+    >>> learn = Learner(dls, nn.Linear(2, 2), cbs=ShowGraph)  # drawn while it trains
+    >>> learn.show_training_loop()
+    fit
+    ...
+        after_epoch: Recorder, ProgressBar, ShowGraph
+    ...
     """
 
     order = Order.REPORT + 1
