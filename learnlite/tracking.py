@@ -91,9 +91,6 @@ class Tracker(Callback):
         self.min_delta = min_delta
         self.reset_on_fit = reset_on_fit
         self.falls = lower_is_better(monitor, comp)
-        if not monitor.startswith("train_"):
-            reason = f"one leaves out the validation in which the other's `{monitor}` is measured"
-            self.refuses = {"validation": reason}
         self.new_best = False
         self._forget()
 

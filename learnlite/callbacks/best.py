@@ -60,7 +60,6 @@ class SaveModel(Tracker):
         self.at_end = at_end
         self.with_opt = with_opt
         self.controls = () if every_epoch or at_end else ("final weights",)
-        self.refuses = {} if every_epoch else self.refuses
         self.saved: str | None = None
         self.last_saved_path: Path | None = None
 
