@@ -23,10 +23,26 @@ CALLBACKS: dict[str, Callable[[], Any]] = {
     "a callback of one event": lambda: ll.on(after_loss=lambda learn: None),
     "TerminateOnNaN": ll.TerminateOnNaN,
     "GradientAccumulation(64)": lambda: ll.GradientAccumulation(64),
+    "GradientClip(norm 1)": ll.GradientClip,
+    "GradientClip(value 1)": lambda: ll.GradientClip(value=1.0),
     "ParamScheduler(lr)": lambda: ll.ParamScheduler({"lr": ll.SchedCos(0.02, 0.01)}),
     "ParamScheduler(lr, mom)": lambda: ll.ParamScheduler(
         {"lr": ll.SchedCos(0.02, 0.01), "mom": ll.SchedCos(0.9, 0.8)}
     ),
+    "ReduceLROnPlateau": lambda: ll.ReduceLROnPlateau("train_loss"),
+    "EarlyStopping": lambda: ll.EarlyStopping("train_loss"),
+    "LabelSmoothing": ll.LabelSmoothing,
+    "MixUp": ll.MixUp,
+    "EMA": ll.EMA,
+    "SWA": ll.SWA,
+    "MixedPrecision(bf16)": ll.MixedPrecision,
+    "BnFreeze": ll.BnFreeze,
+    "ShortEpoch(1.0)": lambda: ll.ShortEpoch(1000),
+    # real work:
+    "SAM": ll.SAM,
+    "NaNGuard": ll.NaNGuard,
+    "ActivationStats": ll.ActivationStats,
+    "GradientStats": ll.GradientStats,
 }
 
 
