@@ -78,21 +78,21 @@ class GradientStats(Callback):
             self._row = torch.cat([self._row, nan.expand(len(params), 1)], 1)
             self._old = [p.detach().clone() for p in params]
 
-    def after_step(self) -> None:
-        if not self.with_updates or self._row is None:
+    def after_batch(self) -> None:
+        if self._row is None:
             return
-        device, old = self._row.device, self._old
+        if self.with_updates:  # here, as whether `after_step` comes is known to the device only
+            self._row[:, 3] = self._updates(self._row.device)
+        self._series.add(self._at, self._row)
+        self._row = None
+
+    def _updates(self, device: torch.device) -> Tensor:
+        old, self._old = self._old, []
         weights = _lists._foreach_norm(old, 2, dtype=torch.float32)
         _lists._foreach_sub_(old, [p.detach() for p in self._params])
         changes = _lists._foreach_norm(old, 2, dtype=torch.float32)
         weight, change = (torch.stack([t.to(device) for t in ts]) for ts in (weights, changes))
-        self._row[:, 3] = torch.where(weight > 0, change / weight, float("nan"))
-        self._old = []
-
-    def after_batch(self) -> None:
-        if self._row is not None:
-            self._series.add(self._at, self._row)
-            self._row = None
+        return torch.where(weight > 0, change / weight, float("nan"))
 
     def after_train(self) -> None:
         self.after_batch()

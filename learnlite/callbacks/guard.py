@@ -1,0 +1,263 @@
+"""Finding where the first NaN or infinite value came from."""
+
+import weakref
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from math import inf, isfinite, isnan
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from learnlite.callback import Callback
+from learnlite.events import Order
+from learnlite.hooks import Hooks, check_hookable, leaf_modules, tensors_in
+from learnlite.tally import Clock
+
+_lists: Any = torch  # its operations on lists of tensors, `_foreach_…`, are typed as private
+
+
+class _Place(NamedTuple):
+    """A moment of a batch, and the name of what was looked at."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class _Batch(NamedTuple):
+    """The least and the largest value at each place, in the order in which they came."""
+
+    epoch: int
+    iter: int
+    lr: Any
+    places: list[_Place]
+    values: Tensor
+
+
+class NaNGuard(Callback):
+    """Ends a fit whose loss or weights become NaN or infinite with an error that names the source.
+
+    That is the first place in order: the weights as they were, inputs, targets, each layer, the
+    loss, the gradients, the step. An infinite value that reaches neither loss nor weights, as in
+    the mask of an attention, is no fault. Training is not changed, but slowed: every output, weight
+    and gradient is read once more. Nothing waits for the device: it is looked at about five times
+    a second and at the end of each pass, and the batch that is named is the right one.
+
+    >>> from learnlite import DataLoaders, Learner
+    >>> class Root(nn.Module):
+    ...     def forward(self, x):
+    ...         return x.sqrt()
+    >>> model = nn.Sequential(nn.Linear(1, 1), Root())
+    >>> for parameter in model.parameters():
+    ...     _ = nn.init.zeros_(parameter)
+    >>> dls = DataLoaders([(torch.ones(4, 1), torch.ones(4, 1))], device="cpu")
+    >>> learn = Learner(dls, model, nn.MSELoss(), cbs=NaNGuard, default_cbs=False)
+    >>> learn.fit(1)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FloatingPointError: the gradient of `0.bias` was infinite at batch 0 of epoch 0, ...
+    """
+
+    order = Order.DECIDE - 1  # before what would end the fit without saying where
+    run_valid = False
+    persist = ("_usual",)
+    refuses = {"compiled model": "hooks are not called inside a compiled model"}
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        model = self.learn.model
+        check_hookable(model)
+        self._layers = leaf_modules(model)
+        self._name_of = {id(layer): name for name, layer in self._layers.items()}
+        self._params = dict(model.named_parameters())
+        self._usual: list[str] = []  # places of infinite values in sound batches
+        self._waiting: list[_Batch] = []
+        self._clock = Clock()
+        self._clear()
+        try:
+            yield
+        finally:
+            self._waiting = []
+            self._clear()
+
+    @contextmanager
+    def around_train(self) -> Generator[None]:
+        with Hooks(self._layers.values(), self._see_layer, detach=False):
+            yield
+
+    # What is looked at, in the order in which it comes
+
+    def before_train(self) -> None:
+        self._see_all("weight", self._params)
+
+    def before_batch(self) -> None:
+        xb = self.learn.xb
+        for name, value in xb.items() if isinstance(xb, dict) else enumerate(xb):
+            self._see("input", str(name), value)
+        self._see("target", "", self.learn.yb)
+
+    def _see_layer(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        name = self._name_of[id(module)]
+        self._see("before", name, inputs)
+        self._see("layer", name, output)
+
+    def after_pred(self) -> None:
+        self._see("prediction", "", self.learn.pred)
+
+    def after_loss(self) -> None:
+        self._see("loss", "", self.learn.loss)
+
+    def after_backward(self) -> None:
+        if self.learn.progress.step_due:  # at `before_step` clipping has made all NaN, if one was
+            params = self._params.items()
+            self._see_all("gradient", {n: p.grad for n, p in params if p.grad is not None})
+            self._steps = True
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if self._steps:
+            self._see_all("step", self._params)
+        self._close(learn.iter)
+        if self._clock.due() or learn.iter + 1 >= learn.n_iter:
+            self._look()
+
+    def after_train(self) -> None:
+        self._see_all("step", self._params)  # there may have been one after the last batch
+        self._close(self.learn.iter - 1)
+        self._look()
+
+    def _see(self, kind: str, name: str, value: Any) -> None:
+        """Take the least and the largest value of each tensor that has not been looked at yet."""
+        for tensor in tensors_in(value):
+            seen = self._seen.get(id(tensor))
+            version = getattr(tensor, "_version")  # noqa: B009  # counts changes in place
+            if seen is not None and seen[0]() is tensor and seen[1] == version:
+                continue
+            if _measurable(tensor):
+                self._seen[id(tensor)] = weakref.ref(tensor), version
+                self._places.append(_Place(kind, name))
+                self._values += _extremes(tensor)
+
+    def _see_all(self, kind: str, tensors: Mapping[str, Tensor]) -> None:
+        """The same for weights or gradients, which are many."""
+        named = {name: t.detach().to_dense() for name, t in tensors.items() if _measurable(t)}
+        self._places += [_Place(kind, name) for name in named]
+        if all(tensor.device.type == "cpu" for tensor in named.values()):
+            for tensor in named.values():
+                self._values += _extremes(tensor)
+        else:
+            for largest in _lists._foreach_norm(list(named.values()), inf):
+                self._values += (largest, largest)
+
+    def _clear(self) -> None:
+        self._places: list[_Place] = []
+        self._values: list[Tensor] = []
+        self._seen: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        self._steps = False
+
+    # Judging it, later
+
+    def _close(self, iter: int) -> None:
+        if self._values:
+            device, lr = self._values[0].device, self.learn.opt.param_groups[-1]["lr"]
+            values = torch.stack([value.to(device) for value in self._values])
+            self._waiting.append(_Batch(self.learn.epoch, iter, lr, self._places, values))
+        self._clear()
+
+    def _look(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting or bool(torch.cat([batch.values for batch in waiting]).isfinite().all()):
+            return  # host sync: a few times a second
+        for batch in waiting:
+            self._judge(batch)
+
+    def _judge(self, batch: _Batch) -> None:
+        values = batch.values.tolist()  # host sync: only if there is something to find
+        faults: list[tuple[_Place, str]] = []
+        for place, low, high in zip(batch.places, values[::2], values[1::2], strict=True):
+            if not (isfinite(low) and isfinite(high)):
+                faults.append((place, "NaN" if isnan(low) or isnan(high) else "infinite"))
+        if not any(place.kind in ("weight", "loss", "step") for place, _ in faults):
+            usual = {str(place) for place, _ in faults if place.kind != "gradient"}
+            self._usual = sorted(usual.union(self._usual))
+            return
+        unusual = [fault for fault in faults if str(fault[0]) not in self._usual] or faults
+        first, what = unusual[0]
+        if first.kind == "gradient":  # the backward pass reached the last one first
+            first, what = [fault for fault in unusual if fault[0].kind == "gradient"][-1]
+        raise FloatingPointError(self._message(batch, first, what))
+
+    def _message(self, batch: _Batch, place: _Place, what: str) -> str:
+        kind, name = place
+        at = f"at batch {batch.iter} of epoch {batch.epoch}"
+        where = f"{at}, at a learning rate of {float(batch.lr):.3g}"
+        if kind == "weight":
+            return (
+                f"the weight `{name}` was {what} already before batch {batch.iter} of epoch "
+                f"{batch.epoch}: load or initialize it anew"
+            )
+        if kind in ("input", "target"):
+            which = f"input `{name}`" if kind == "input" else "target"
+            return (
+                f"the {which} held {what} values {at}, before the model saw it: look at the data "
+                "and what is done to them, as a missing value, or a division by a deviation of 0"
+            )
+        if kind == "layer":
+            return (
+                f"the layer {self._shown(name)} gave {what} values {where}, out of an input that "
+                "was finite. Try a lower rate or clip the gradients; in float16 values end at "
+                "65504, in bfloat16 they do not; in a layer of your own look for a division or "
+                "a logarithm of 0, or a root of less"
+            )
+        before = [p.name for p in batch.places[: batch.places.index(place)] if p.kind == "layer"]
+        after = f"after the layer {self._shown(before[-1])}" if before else "before the first layer"
+        if kind == "before":
+            return (
+                f"the layer {self._shown(name)} was given {what} values {where}, though no layer "
+                f"gave any: the model's own code made them {after}. Look there for a division, a "
+                "logarithm, a root of 0 or an `exp` of much"
+            )
+        if kind == "prediction":
+            return (
+                f"the prediction held {what} values {where}, though no layer gave any: the "
+                f"model's own code made them {after}, or a callback did"
+            )
+        if kind == "loss":
+            return (
+                f"the loss was {what} {where}, out of a prediction that was finite: look in the "
+                "loss function for a logarithm or a division by 0 (the mean over an empty mask is "
+                "NaN), and whether the targets are what it takes"
+            )
+        if kind == "gradient":
+            gradients = [p.name for p in batch.places if p.kind == "gradient"]
+            later = gradients[gradients.index(name) + 1 :]
+            between = (
+                f"That of `{later[0]}`, later in the model, was finite too: look between the two"
+                if later
+                else "Look at what comes after it in the model, and at the loss itself"
+            )
+            return (
+                f"the gradient of `{name}` was {what} {where}, though the loss was finite. "
+                f"{between}. A root, a norm or a logarithm has an infinite slope at 0: add a small "
+                "number inside, as in `(x + 1e-8).sqrt()`"
+            )
+        return (
+            f"the step made the weight `{name}` {what} {where}, out of finite gradients: "
+            "try a lower rate, or a larger `eps` of the optimizer"
+        )
+
+    def _shown(self, name: str) -> str:
+        return f"`{name}` ({type(self._layers[name]).__name__})"
+
+
+def _measurable(tensor: Tensor) -> bool:
+    return (tensor.is_floating_point() or tensor.is_complex()) and tensor.numel() > 0
+
+
+def _extremes(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest value; both are NaN if one is."""
+    tensor = tensor.detach()
+    low, high = torch.aminmax(torch.view_as_real(tensor) if tensor.is_complex() else tensor)
+    return low, high
