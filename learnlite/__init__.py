@@ -106,6 +106,7 @@ from learnlite.schedules import (
     combined_cos,
 )
 from learnlite.suggest import SuggestionMethod, minimum, slide, steep, valley
+from learnlite.tracking import Tracker, TrackerCallback
 
 __version__ = "0.1.0"
 
@@ -199,6 +200,8 @@ __all__ = [
     "TerminateOnNaNCallback",
     "TorchMetric",
     "TorchScheduler",
+    "Tracker",
+    "TrackerCallback",
     "accuracy",
     "accuracy_multi",
     "combine_scheds",

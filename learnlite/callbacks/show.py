@@ -114,8 +114,9 @@ class ProgressBar(Callback):
 
     def _say_held(self) -> None:
         held, self._held = self._held, ()
-        for text in held if self._display is not None else ():
-            self._display.write(text)
+        if self._display is not None:
+            for text in held:
+                self._display.write(text)
 
     def draw_graph(self, lines: Mapping[str, Any]) -> None:
         """Draw lines of points beside the bars, where a picture can be shown."""
