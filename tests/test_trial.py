@@ -83,11 +83,14 @@ def test_a_model_that_can_learn_is_told_so_by_loss_and_labels():
     learn, cb, said = overfit(net())
     assert cb.learns and said == [cb.verdict]
     found = re.match(
-        r"the model can learn: on one batch of 32 the loss went from (\S+) to (\S+) in 100 rounds, "
-        r"and (\d+) of 32 labels are right \(the commonest label alone gives (\d+)\)",
+        r"the model can learn: on one batch of 32 the loss went from (\S+) to (\S+) in 100 rounds "
+        r"\((\S+) in evaluation\), and (\d+) of 32 labels are right "
+        r"\(the commonest label alone gives (\d+)\)",
         cb.verdict,
     )
-    first, last, right, commonest = map(float, found.groups())
+    first, last, valid, right, commonest = map(float, found.groups())
+    assert learn.recorder.last("valid_loss") == pytest.approx(valid, rel=1e-3)
+    assert len(learn.dls.loaders) == 2 and len(learn.dls.valid) == 2
     assert float(learn.recorder.raw_losses[0]) == pytest.approx(first, rel=1e-3)
     assert float(learn.recorder.raw_losses[-1]) == pytest.approx(last, rel=1e-3)
     assert right == 32 > commonest
@@ -102,7 +105,12 @@ def test_a_model_that_cannot_learn_is_told_where_to_look():
     assert "1 frozen tensors" in cb.verdict and "dropout (up to 0.5)" in cb.verdict
 
 
-def test_targets_without_relation_to_the_outputs_are_judged_by_the_loss():
+def test_dropout_does_not_hide_that_a_batch_is_learnt():
+    _, cb, _ = overfit(net(0.5), n=400)
+    assert cb.learns and "32 of 32 labels are right" in cb.verdict
+
+
+def test_numbers_as_targets_are_judged_by_the_loss():
     x = torch.randn(16, 3)
     dls = DataLoaders([(x, x.sum(1, keepdim=True))] * 2, device="cpu")
     _, cb, _ = overfit(nn.Linear(3, 1), dls, lr=0.1, n=200, loss_func=nn.MSELoss())
@@ -159,7 +167,7 @@ def test_the_batch_is_the_same_whatever_was_drawn_before_and_the_loader_comes_ba
             learn.say = lambda text: None
             learn.fit(1, cbs=[OverfitBatch(3), look])
             assert learn.dls.train is train
-        assert all(torch.equal(seen[0], x) for x in seen) and len(seen) == 6
+        assert all(torch.equal(seen[0], x) for x in seen) and len(seen) == 8
 
 
 def test_a_batch_that_is_changed_in_place_is_whole_again_the_next_time():

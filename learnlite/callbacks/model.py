@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable as Function
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -241,7 +241,8 @@ class _Guarded:
             key = (self._model.training, torch.is_grad_enabled(), sizes)
             restore = None if key in self._seen else _kept(self._model)
             try:
-                pred = self._compiled(*args, **kwargs)
+                with nullcontext() if restore is None else _backward_too():
+                    pred = self._compiled(*args, **kwargs)
             except Exception as error:
                 if not _from_compiler(error):
                     raise
@@ -270,6 +271,17 @@ class _Guarded:
                 "for any size",
                 stacklevel=2,
             )
+
+
+def _backward_too() -> AbstractContextManager[Any]:
+    """Compile the backward pass with the forward: what fails there is met where it can be helped.
+
+    torch would compile it when the first gradient is asked for, in the middle of a step.
+    """
+    from torch._functorch import config
+
+    settings: Any = config
+    return settings.patch(force_non_lazy_backward_lowering=True)
 
 
 def _kept(model: nn.Module) -> Function[[], None]:

@@ -62,10 +62,10 @@ ShortEpochCallback = ShortEpoch
 class OverfitBatch(Callback):
     """Trains on one batch, `n` times an epoch, and says whether the model can learn it by heart.
 
-    It can if the loss falls below a tenth of its start, or if all labels are right in the end; a
-    model that cannot do this will not learn the whole set either. The batch is the first of the
-    training loader's first epoch; there is no validation. After the fit `learns` is true or false
-    and `verdict` the sentence that was said.
+    It can if the loss falls below a tenth of its start, in training or in evaluation mode, or if
+    all labels are right in the end; a model that cannot do this will not learn the whole set
+    either. The batch is the first of the training loader's first epoch; validation is on that batch
+    too. After the fit `learns` is true or false and `verdict` the sentence that was said.
 
     >>> OverfitBatch(n=200)      # learn.fit(1, 1e-3, cbs=OverfitBatch(n=200))
     OverfitBatch(n=200)
@@ -73,8 +73,7 @@ class OverfitBatch(Callback):
 
     order = Order.SETUP
     controls = ("epoch length",)
-    run_valid = False
-    persist = ("_first", "_last", "_right")
+    persist = ("_first", "_last", "_valid", "_right")
 
     learns: bool | None = None
     """Whether the model learnt the batch; None before the end of a fit."""
@@ -90,51 +89,56 @@ class OverfitBatch(Callback):
     def around_fit(self) -> Generator[None]:
         learn = self.learn
         loaders, progress = learn.dls.loaders, learn.progress
-        train = loaders[0]
+        kept = list(loaders)
         batch = _first_batch(learn.dls)
         self._labels = _Labels.of(learn.dls.split(batch)[1], learn.loss_func)
         self._n_samples = batch_size(batch)
         self._first: Tensor | None = None
         self._last: Tensor | None = None
+        self._valid: Tensor | None = None
         self._right: Tensor | None = None
-        loaders[0] = _Repeated(batch, self.n)
-        progress.n_iter, progress.n_valid = self.n, 0
+        loaders[:] = [_Repeated(batch, self.n), _Repeated(batch, 1)]
+        progress.n_iter, progress.n_valid = self.n, 1
         try:
             yield
         finally:
-            loaders[0] = train
+            loaders[:] = kept
             self._labels = None
 
     def before_batch(self) -> None:
-        self._yb = self.learn.yb  # as the loader gives them, before anything is mixed
+        self._yb = self.learn.yb  # as the loader gives them: another may change them
 
     def after_batch(self) -> None:
-        loss, pred = self.learn.loss, self.learn.pred
-        if loss is None or pred is None:
+        learn = self.learn
+        if learn.loss is None:
             return
-        self._last = loss.detach()
-        if self._first is None:
-            self._first = self._last
-        if self._labels is not None:
-            self._right = self._labels.right(pred, self._yb[0])
+        if learn.training:
+            self._last = learn.loss.detach()
+            if self._first is None:
+                self._first = self._last
+        else:
+            self._valid = learn.loss.detach()
+            if self._labels is not None:
+                self._right = self._labels.right(learn.pred, self._yb[0])
 
     def after_fit(self) -> None:
         if self._first is None or self._last is None:
             return
-        right = [] if self._right is None else [self._right]
-        first, last, *n_right = read_together([self._first, self._last, *right])
+        nan = torch.tensor(float("nan"))
+        found = (self._first, self._last, self._valid, self._right)
+        first, last, valid, right = read_together([nan if v is None else v for v in found])
         labels = self._labels
-        all_right = labels is not None and n_right == [labels.n]
-        fell = last <= _LEARNT * first if first > 0 else last < first
-        self.learns = isfinite(last) and (all_right or fell)
+        enough = _LEARNT * first if first > 0 else first
+        all_right = labels is not None and right == labels.n
+        self.learns = isfinite(last) and (last < enough or valid < enough or all_right)
         can = "the model can learn" if self.learns else "the model did not learn this batch"
         text = (
             f"{can}: on one batch of {self._n_samples} the loss went from {first:.4g} to "
-            f"{last:.4g} in {self.learn.progress.train_iter} rounds"
+            f"{last:.4g} in {self.learn.progress.train_iter} rounds ({valid:.4g} in evaluation)"
         )
-        if labels is not None and n_right:
+        if labels is not None and isfinite(right):
             text += (
-                f", and {n_right[0]:.0f} of {labels.n} labels are right (the commonest label alone "
+                f", and {right:.0f} of {labels.n} labels are right (the commonest label alone "
                 f"gives {labels.commonest})"
             )
         advice = _advice(self.learn, labels, learns=self.learns, nan=not isfinite(last))
