@@ -168,8 +168,8 @@ class MixUp(Mixing):
     draws one l for the whole batch and takes it as it is.) A larger `alpha` mixes more.
 
     Inputs must be floats. Labels become probabilities of classes, and the loss must take those: it
-    is tried on the first batch. This is work for the device: on a CPU about 60 µs for a tiny batch,
-    and a loss of probabilities costs some 30 more than one of labels.
+    is tried on the first batch. This is work for the device: on a CPU 60 to 120 µs for a tiny
+    batch, and a loss of probabilities costs some 30 more than one of labels.
 
     >>> from learnlite import DataLoaders, Learner
     >>> data = torch.randn(64, 3), torch.randint(2, (64,))

@@ -33,8 +33,14 @@ def soft_targets(loss_func: Any, pred: Tensor, targ: Tensor, name: str = "soft_t
         return targ.to(precise)
     axis = class_axis(pred, loss_func.axis if isinstance(loss_func, ClassLoss) else 1, name)
     targ = labels_like(pred, targ, axis, name)
-    counts = targ != _ignored_by(loss_func)
+    ignored = _ignored_by(loss_func)
     rows = torch.zeros(pred.shape, dtype=precise, device=pred.device)
+    if not 0 <= ignored < pred.shape[axis] and pred.device.type == "cpu":
+        try:
+            return rows.scatter_(axis, targ.unsqueeze(axis), 1.0)  # half the cost of what follows
+        except RuntimeError:
+            pass  # there are labels to ignore, or wrong ones, which are named below
+    counts = targ != ignored
     labels, ones = (targ * counts).unsqueeze(axis), counts.unsqueeze(axis).to(precise)
     try:
         return rows.scatter_(axis, labels, ones)
