@@ -77,7 +77,7 @@ def label_error(
     >>> str(label_error(error, torch.zeros(2, 3), torch.tensor([0, 3]))).split(",")[0]
     'the targets hold the label 3'
     """
-    found = re.search(r"Target (-?\d+) is out of bounds", str(error))
+    found = re.search(r"(?:Target|index) (-?\d+) is out of bounds", str(error))
     if (
         found is None
         or not (isinstance(pred, Tensor) and isinstance(targ, Tensor))

@@ -608,3 +608,12 @@ def test_arguments_that_make_no_sense_are_refused(make, message):
 def test_arguments_are_shown():
     assert repr(MixUp(0.3)) == "MixUp(alpha=0.3)"
     assert repr(CutMix()) == "CutMix(alpha=1.0)"
+
+
+def test_a_label_out_of_range_on_a_later_batch_is_named():
+    x, y = torch.randn(64, 8), torch.randint(4, (64,))
+    y[40] = 9
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+    learn = Learner(DataLoaders(batches, device="cpu"), nn.Linear(8, 4), cbs=MixUp())
+    with learn.no_logging(), pytest.raises(ValueError, match="the targets hold the label 9"):
+        learn.fit(1)
