@@ -6,6 +6,7 @@ from learnlite.callbacks.best import SaveModel, SaveModelCallback
 from learnlite.callbacks.check import Checks
 from learnlite.callbacks.dry_run import DryRun
 from learnlite.callbacks.gradient import GradientAccumulation, GradientClip
+from learnlite.callbacks.guard import NaNGuard
 from learnlite.callbacks.inspect import ActivationStats, HookCallback
 from learnlite.callbacks.log import CSVLogger
 from learnlite.callbacks.lr_find import LRFinder
@@ -48,6 +49,7 @@ __all__ = [
     "LabelSmoothing",
     "MixUp",
     "MixedPrecision",
+    "NaNGuard",
     "OverfitBatch",
     "ParamScheduler",
     "ProgressBar",
