@@ -22,6 +22,7 @@ from learnlite.losses import infer_loss
 from learnlite.metrics import as_metrics
 from learnlite.precision import mixed
 from learnlite.seeds import draw_seed
+from learnlite.summary import Summary, summarize
 from learnlite.types import LossFunc, OptFunc, Splitter
 
 
@@ -160,6 +161,25 @@ class Learner(Fits):
     def show_training_loop(self) -> None:
         """Print the loop, with the callbacks that listen at each event."""
         print(self.callbacks.describe())
+
+    def summary(self) -> Summary:
+        """The layers, their shapes and parameters, and the memory that training takes; `print` it.
+
+        One training batch goes through the model, and nothing of it remains.
+        """
+        self._to_device()
+        mixed_cb = self.callbacks.find(MixedPrecision)
+        precision = self.precision if mixed_cb is None else mixed(self.dls.device, mixed_cb.dtype)
+        return summarize(
+            self.model,
+            self.dls.split(self.dls.one_batch())[0],
+            opt=self.opt,
+            opt_func=self.opt_func,
+            loss_func=self.loss_func,
+            groups=self.layer_groups,
+            cbs=self.cbs,
+            autocast=precision.autocast(),
+        )
 
     @contextmanager
     def loss_not_reduced(self) -> Generator["Learner"]:
