@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+_COMPILED = "_orig_mod."  # what `torch.compile(model)` puts before the names of the weights
+
 
 def write(path: Path, state: Any) -> None:
     """Save `state` to `path`: beside the old file, flushed, then renamed over it.
@@ -58,6 +60,32 @@ def read(path: Path, device: torch.device | str | None = None) -> Any:
         ) from error
 
 
+def weights_of(model: nn.Module) -> dict[str, Any]:
+    """The weights by name, the same names whether the model or parts of it are compiled or not.
+
+    >>> list(weights_of(torch.compile(nn.Linear(2, 1))))
+    ['weight', 'bias']
+    """
+    return _uncompiled(model.state_dict())
+
+
+def load_weights(model: nn.Module, state: dict[str, Any], *, strict: bool = True) -> None:
+    """Load what `weights_of` gave, also of a model that was compiled into one that is not."""
+    own = {_plain(name): name for name in model.state_dict()}
+    named = {own.get(name, name): value for name, value in _uncompiled(state).items()}
+    model.load_state_dict(named, strict=strict)
+
+
+def _uncompiled(state: dict[str, Any]) -> dict[str, Any]:
+    if not any(_COMPILED in name for name in state):
+        return state
+    return {_plain(name): value for name, value in state.items()}
+
+
+def _plain(name: str) -> str:
+    return name.replace(_COMPILED, "")
+
+
 def check_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True) -> None:
     """Raise a ValueError that lists what differs, unless the weights `state` fit `model`.
 
@@ -70,7 +98,7 @@ def check_model(model: nn.Module, state: dict[str, Any], *, strict: bool = True)
     """
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"weights are a dict of tensors by name, got a {type(state).__name__}")
-    ours = model.state_dict()
+    ours, state = weights_of(model), _uncompiled(state)
     faults = [
         f"shape differs: `{name}` is {tuple(value.shape)} in the file, "
         f"{tuple(ours[name].shape)} in the model"

@@ -222,7 +222,9 @@ class Learner(Fits):
         opt = self.opt.state_dict() if with_opt and self.opt is not None else None
         name = type(self.opt).__name__ if opt is not None else None
         with self.callbacks.around("save"):
-            checkpoint.write(path, {"model": self.model.state_dict(), "opt": opt, "opt_name": name})
+            checkpoint.write(
+                path, {"model": checkpoint.weights_of(self.model), "opt": opt, "opt_name": name}
+            )
         return path
 
     def load(
@@ -242,7 +244,7 @@ class Learner(Fits):
                     "use the same `opt_func`, or load the weights alone: `with_opt=False`"
                 )
             optim.check_state(opt, self.ready_opt(), self.model)
-        self.model.load_state_dict(weights, strict=strict)
+        checkpoint.load_weights(self.model, weights, strict=strict)
         if opt is not None:
             self.opt.load_state_dict(opt)
         return self

@@ -9,8 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from learnlite import optim
-from learnlite.checkpoint import check_model
+from learnlite import checkpoint, optim
 from learnlite.dispatch import Callbacks
 from learnlite.state import LoopState
 
@@ -25,7 +24,7 @@ def capture(learn: LoopState, *, batches: int, epochs: int) -> dict[str, Any]:
     }
     state = {
         "format": _FORMAT,
-        "model": learn.model.state_dict(),
+        "model": checkpoint.weights_of(learn.model),
         "opt": learn.opt.state_dict(),
         "opt_name": type(learn.opt).__name__,
         "gradients": {name: grad for name, grad in gradients.items() if grad is not None},
@@ -46,7 +45,7 @@ def restore(learn: LoopState, state: dict[str, Any]) -> None:
                 f"the state is that of a fit of {saved} {what}, this one has {ours}; "
                 "resume it with the same data and the same number of epochs"
             )
-    check_model(learn.model, state["model"])
+    checkpoint.check_model(learn.model, state["model"])
     if state["opt_name"] != type(learn.opt).__name__:
         raise ValueError(
             f"the state holds that of `{state['opt_name']}`, but this learner trains with "
@@ -54,7 +53,7 @@ def restore(learn: LoopState, state: dict[str, Any]) -> None:
         )
     optim.check_state(state["opt"], learn.opt, learn.model)
     _match(learn.callbacks, state)
-    learn.model.load_state_dict(state["model"])
+    checkpoint.load_weights(learn.model, state["model"])
     learn.opt.load_state_dict(_copied(state["opt"]))
     for name, parameter in learn.model.named_parameters():
         gradient = state["gradients"].get(name)

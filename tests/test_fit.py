@@ -822,3 +822,23 @@ def test_a_cancelled_fit_keeps_no_batch_alive():
     learn.fit(1)
     assert isinstance(learn.cancelled, CancelFitException)
     assert learn.cancelled.__traceback__ is None
+
+
+@pytest.mark.parametrize("part", ["whole", "part"])
+def test_weights_of_a_compiled_model_load_into_a_plain_one_and_back(part, tmp_path):
+    def made(compiled):
+        model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 4)))
+        if compiled and part == "whole":
+            model = torch.compile(model, backend="eager")
+        elif compiled:
+            model[1] = torch.compile(model[1], backend="eager")
+        return silent(Learner(digits_loaders(), model, path=tmp_path))
+
+    for first in (True, False):
+        learn, other = made(first), made(not first)
+        learn.save("weights")
+        other.load("weights")
+        saved = torch.load(tmp_path / "models" / "weights.pth")["model"]
+        assert not any("_orig_mod" in name for name in saved)
+        for a, b in zip(learn.model.parameters(), other.model.parameters(), strict=True):
+            assert torch.equal(a, b)
