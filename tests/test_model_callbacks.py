@@ -295,6 +295,29 @@ def test_dynamic_sizes_are_compiled_once_for_all():
     assert epochs == [1, 1]
 
 
+def test_many_models_and_fits_in_one_process_are_all_compiled():
+    """torch counts compiled variants by code: after two models of a class it would stop, mutely."""
+    made = []
+    for _ in range(4):
+        graphs, fits = [], []
+        learn, cb = convs(), Compile(backend=counting(graphs))
+        for _ in range(3):
+            learn.fit(1, cbs=cb)
+            fits.append(len(graphs))
+        made.append(fits)
+    assert made == [[4, 4, 4]] * 4  # and what a fit has compiled serves the next
+
+
+def test_freezing_layers_between_fits_compiles_anew_without_end():
+    graphs, fits = [], []
+    learn, cb = convs(), Compile(backend=counting(graphs))
+    for trained in (True, False, True, False):
+        learn.model.conv1.requires_grad_(trained)
+        learn.fit(1, cbs=cb)
+        fits.append(len(graphs))
+    assert fits == [4, 8, 12, 16]
+
+
 def test_more_sizes_than_torch_compiles_are_told():
     x = torch.randn(40, 3)
     batches = [(x[:k], x[:k].sum(1, keepdim=True)) for k in range(4, 14)]
@@ -376,6 +399,9 @@ def test_unknown_modes_and_backends_are_refused_before_training():
         Compile("max-autotune", options={"max_autotune": True})
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is dep:DeprecationWarning"
+)  # torch 2.10
 def test_a_missing_compiler_is_told_and_training_goes_on(monkeypatch):
     from torch._inductor import config
 
@@ -407,6 +433,9 @@ def test_it_goes_with_accumulation_dicts_and_channels_last():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is dep:DeprecationWarning"
+)  # torch 2.10
 def test_inductor_trains_to_the_same_weights_and_goes_on_exactly():
     states = []
 

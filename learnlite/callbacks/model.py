@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable as Function
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -159,6 +160,8 @@ class Compile(Callback):
     order = Order.SETUP
     controls = ("compiled model",)
 
+    _made: "tuple[nn.Module, list[bool], _Guarded] | None" = None  # for the next fit
+
     def __init__(
         self,
         mode: str = "default",
@@ -188,10 +191,13 @@ class Compile(Callback):
             model._compiled_call_impl = before
 
     def _compiled(self, model: nn.Module) -> "_Guarded | None":
+        trained = [p.requires_grad for p in model.parameters()]  # others need kernels of their own
+        if self._made is not None and self._made[:2] == (model, trained):
+            return self._made[2]
         try:
             self._check()
             compiled: Any = torch.compile(
-                model._call_impl,  # pyright: ignore[reportPrivateUsage]  # as `model.compile()` does
+                _own_code(model),
                 mode=None if self.options else self.mode,
                 backend=self.backend,
                 fullgraph=self.fullgraph,
@@ -201,7 +207,9 @@ class Compile(Callback):
         except (RuntimeError, ImportError) as error:
             _warn(error)
             return None
-        return _Guarded(model, compiled, dynamic=self.dynamic is not False)
+        guarded = _Guarded(model, compiled, dynamic=self.dynamic is not False)
+        self._made = model, trained, guarded
+        return guarded
 
     def _check(self) -> None:
         if not isinstance(self.backend, str):
@@ -218,14 +226,26 @@ class Compile(Callback):
                 )
 
 
+def _own_code(model: nn.Module) -> Function[..., Any]:
+    """The plain forward pass as a function whose code nobody else has.
+
+    torch counts what it has compiled by code, and runs as it is what exceeds 8: with
+    `model.compile()`, the third model of a process is compiled in part, the fourth not at all.
+    """
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return model._call_impl(*args, **kwargs)  # pyright: ignore[reportPrivateUsage]  # with hooks
+
+    code = forward.__code__.replace()
+    return FunctionType(code, forward.__globals__, "forward", None, forward.__closure__)
+
+
 class _Guarded:
     """The compiled model; from the moment when it cannot be compiled, the plain one.
 
     A forward pass that fails may have run in part: BatchNorm's statistics and the random states are
     then put back, so that the plain pass is the first.
     """
-
-    MOST = 8  # of torch's compiled variants of a function; more run as they are
 
     def __init__(self, model: nn.Module, compiled: Function[..., Any], *, dynamic: bool) -> None:
         self._model = model
@@ -263,12 +283,14 @@ class _Guarded:
         return self._model._call_impl(*args, **kwargs)  # pyright: ignore[reportPrivateUsage]
 
     def _add(self, key: Any) -> None:
+        from torch._dynamo.config import recompile_limit
+
         self._seen.add(key)
-        if len(self._seen) == self.MOST + 1 and not self._dynamic:
+        if len(self._seen) == recompile_limit + 1 and not self._dynamic:
             warnings.warn(
-                f"the batches have more than {self.MOST} sizes, training and validation together; "
-                "torch compiles no more than that: pass `Compile(dynamic=True)`, which compiles "
-                "for any size",
+                f"the batches have more than {recompile_limit} sizes, training and validation "
+                "together, and torch compiles no more than that: pass `Compile(dynamic=True)`, "
+                "which compiles for any size",
                 stacklevel=2,
             )
 
