@@ -61,11 +61,15 @@ class Series:
         return idx % len(self.names)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"names": list(self.names), "iters": list(self.iters), "rows": self.read()}
+        """All that was taken in; nothing if that is nothing."""
+        rows = self.read()
+        if rows is None:
+            return {}
+        return {"names": list(self.names), "iters": list(self.iters), "rows": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.names, self.iters = list(state["names"]), list(state["iters"])
-        self._read = [] if state["rows"] is None else [state["rows"]]
+        self.names, self.iters = list(state.get("names", self.names)), list(state.get("iters", []))
+        self._read = [state["rows"]] if state else []
         self._chunks, self._pending = [], []
 
     def _stack(self) -> None:

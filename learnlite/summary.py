@@ -127,11 +127,12 @@ activations
         per_parameter = None if opt_func is None else _state_ratio(opt_func)
     params = list(model.parameters())
     gradient_bytes = _nbytes(p for p in params if p.requires_grad)
+    optimizer_bytes: int | None = None
     if opt is not None and opt.state:
         state: Any = opt.state
         optimizer_bytes = _nbytes(t for s in state.values() for t in tensors_in(s))
-    else:
-        optimizer_bytes = None if per_parameter is None else round(per_parameter * gradient_bytes)
+    elif per_parameter is not None:
+        optimizer_bytes = round(per_parameter * gradient_bytes)
     return Summary(
         model=type(model).__name__,
         inputs=_shapes(xb[0] if isinstance(xb, tuple) and len(xb) == 1 else xb),

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from reads import Reads
 from test_hooks import hooks_on
-from test_record import Reads
 from tiny import digits_loaders, linear_learner, net, silent
 from torch import nn
 
@@ -239,23 +239,39 @@ def test_the_device_is_read_as_often_for_a_hundred_batches_as_for_ten(make):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: ActivationStats(every=2, with_hist=True), lambda: GradientStats()]
+    "make",
+    [
+        lambda: ActivationStats(every=2, with_hist=True),
+        GradientStats,
+        lambda: GradientStats(with_updates=True),
+    ],
 )
-def test_the_state_has_the_statistics_so_far(make):
-    whole, states = make(), []
+@pytest.mark.parametrize("n_acc", [1, 40])
+def test_a_fit_that_goes_on_in_mid_epoch_has_the_same_statistics(make, n_acc):
+    def fresh(cbs=()):
+        torch.manual_seed(0)
+        return learner([GradientAccumulation(n_acc), *cbs], seed=1)
+
+    states = []
 
     def keep(learn):
-        if learn.train_iter == 4:
-            states.append(whole.state_dict())
+        if learn.training and learn.iter == 3:
+            states.append(learn.state_dict())
 
-    learn = learner([whole, on(after_batch=keep, order=60)])
-    learn.fit(1)
-    fresh = make()
-    learner().fit(1, cbs=[fresh, on(before_train=lambda _: fresh.load_state_dict(states[0]))])
-    seen = len(states[0]["iters"])
-    assert fresh.iters[:seen] == whole.iters[:seen]
-    assert torch.equal(fresh.state_dict()["rows"][:seen], whole.state_dict()["rows"][:seen])
-    assert len(fresh.iters) == len(fresh.state_dict()["rows"]) == seen + len(whole.iters)
+    whole, rest = make(), make()
+    fresh([whole]).fit(2, cbs=on(after_batch=keep, order=60))
+    for state in states:
+        fresh([rest]).fit(2, resume=state)
+        assert rest.iters == whole.iters
+        rows, wanted = rest.state_dict()["rows"], whole.state_dict()["rows"]
+        assert torch.equal(rows.nan_to_num(-1), wanted.nan_to_num(-1))
+
+
+def test_a_fit_that_was_saved_without_statistics_goes_on_with_them():
+    states, stats = [], ActivationStats()
+    learner().fit(2, cbs=on(after_epoch=lambda learn: states.append(learn.state_dict())))
+    learner().fit(2, cbs=stats, resume=states[0])
+    assert stats.iters == list(range(6, 12))
 
 
 def test_bfloat16_under_autocast_is_measured_in_float32():

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from reads import Reads
 from test_hooks import hooks_on
-from test_record import Reads
 from tiny import silent
 from torch import nn
 
@@ -249,3 +249,17 @@ def test_bfloat16_and_float64_are_looked_at():
     learn = Learner(DataLoaders(batches(), device="cpu"), layers(Call(plant)), nn.MSELoss())
     with pytest.raises(FloatingPointError, match="the layer `2` "):
         silent(learn).to_bf16().fit(1, 0.01, cbs=NaNGuard())
+
+
+def test_a_fit_that_was_saved_without_a_guard_goes_on_with_one():
+    def make():
+        torch.manual_seed(0)
+        dls = DataLoaders(batches(), device="cpu")
+        return Learner(dls, layers(), nn.MSELoss(), lr=0.01, default_cbs=False)
+
+    states = []
+    make().fit(2, cbs=on(after_epoch=lambda learn: states.append(learn.state_dict())))
+    learn = make()
+    learn.model[0].register_forward_hook(lambda m, i, o: o * float("nan"))
+    with pytest.raises(FloatingPointError, match="batch 0 of epoch 1"):
+        learn.fit(2, cbs=NaNGuard(), resume=states[0])

@@ -88,6 +88,10 @@ class NaNGuard(Callback):
         with Hooks(self._layers.values(), self._see_layer, detach=False):
             yield
 
+    def state_dict(self) -> dict[str, Any]:
+        """Mostly nothing, so that a fit that was saved without a guard can be resumed with one."""
+        return super().state_dict() if vars(self).get("_usual") else {}
+
     # What is looked at, in the order in which it comes
 
     def before_train(self) -> None:
