@@ -21,6 +21,7 @@ from learnlite.callbacks import (
     EarlyStoppingCallback,
     GradientAccumulation,
     GradientClip,
+    GradientStats,
     HookCallback,
     LabelSmoothing,
     LRFinder,
@@ -57,6 +58,7 @@ from learnlite.events import (
     CancelValidException,
     Order,
 )
+from learnlite.hooks import Hook, Hooks, hook_output, hook_outputs
 from learnlite.learner import Learner
 from learnlite.losses import (
     BCEWithLogitsLossFlat,
@@ -153,7 +155,10 @@ __all__ = [
     "FocalLoss",
     "GradientAccumulation",
     "GradientClip",
+    "GradientStats",
+    "Hook",
     "HookCallback",
+    "Hooks",
     "JaccardCoeff",
     "JaccardCoeffMulti",
     "L1LossFlat",
@@ -209,6 +214,8 @@ __all__ = [
     "combine_scheds",
     "combined_cos",
     "error_rate",
+    "hook_output",
+    "hook_outputs",
     "mae",
     "minimum",
     "mse",

@@ -6,6 +6,7 @@ from learnlite.callbacks.best import SaveModel, SaveModelCallback
 from learnlite.callbacks.check import Checks
 from learnlite.callbacks.dry_run import DryRun
 from learnlite.callbacks.gradient import GradientAccumulation, GradientClip
+from learnlite.callbacks.gradient_stats import GradientStats
 from learnlite.callbacks.guard import NaNGuard
 from learnlite.callbacks.inspect import ActivationStats, HookCallback
 from learnlite.callbacks.log import CSVLogger
@@ -44,6 +45,7 @@ __all__ = [
     "EarlyStoppingCallback",
     "GradientAccumulation",
     "GradientClip",
+    "GradientStats",
     "HookCallback",
     "LRFinder",
     "LabelSmoothing",
