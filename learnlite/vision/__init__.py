@@ -1,0 +1,1 @@
+"""Images: from files on a disk to augmented batches, and models for them."""
