@@ -29,6 +29,21 @@ _FOREIGN = re.compile(
 )
 
 
+# Where to find what fastai's callbacks have on `self`.
+_ELSEWHERE = {
+    "x": "self.xb[0]",
+    "y": "self.yb[0]",
+    "loss_func": "self.learn.loss_func",
+    "loss_grad": "self.loss",
+    "recorder": "self.learn.recorder",
+    "metrics": "self.learn.metrics",
+    "cbs": "self.learn.cbs",
+    "path": "self.learn.path",
+    "lr": "self.learn.lr",
+    "smooth_loss": "self.learn.recorder.smooth_loss()",
+}
+
+
 class _OfLearner(Generic[T]):
     """State of the loop that a callback reads and writes on itself, kept by the learner.
 
@@ -206,6 +221,16 @@ class Callback:
         learn = vars(self).get("learn")
         if learn is not None:
             learn.callbacks.rebuild()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say where to find what fastai's callbacks have on `self`; nothing is delegated."""
+            if hasattr(type(self), name):  # the learner's, and there is none: that is told there
+                return object.__getattribute__(self, name)
+            elsewhere = _ELSEWHERE.get(name)
+            advice = f"; write `{elsewhere}`" if elsewhere else ""
+            raise AttributeError(f"`{type(self).__name__}` has no attribute `{name}`{advice}")
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of this callback: the attributes named in `persist`."""

@@ -1,5 +1,6 @@
 """The callbacks of a learner, in order, and the table of who is called at which event."""
 
+import inspect
 from collections.abc import Callable as Function
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -139,15 +140,16 @@ class Callbacks:
                 other = drivers.setdefault(thing, cb)
                 if other is not cb:
                     raise ValueError(
-                        f"`{other!r}` and `{cb!r}` both drive `{thing}`; keep one of them, "
-                        "or take the other out for this fit with `learn.removed_cbs(…)`"
+                        f"{_brief(other)} and {_brief(cb)} both drive `{thing}`; "
+                        f"{_way_out(other, cb)}"
                     )
         for cb in self._cbs:
             for thing, reason in cb.refuses.items():
                 other = drivers.get(thing, cb)
                 if other is not cb:
                     raise ValueError(
-                        f"`{cb!r}` and `{other!r}` do not go together: {reason}; keep one of them"
+                        f"{_brief(cb)} and {_brief(other)} do not go together: {reason}; "
+                        f"{_way_out(cb, other)}"
                     )
 
     def describe(self) -> str:
@@ -180,7 +182,7 @@ class Callbacks:
         return "\n".join(lines)
 
     def _instance(self, cb: Any) -> Callback:
-        made = cb() if isinstance(cb, type) and issubclass(cb, Callback) else cb
+        made = _made(cb) if isinstance(cb, type) and issubclass(cb, Callback) else cb
         if not isinstance(made, Callback):
             raise TypeError(
                 f"a callback is an instance or a class of `Callback`, got {cb!r}; "
@@ -192,6 +194,47 @@ class Callbacks:
 def _shown(cb: Any) -> str:
     """A callback by its class; one made `on` functions by its events."""
     return repr(cb) if type(cb).__name__ == "on" else type(cb).__name__
+
+
+def _made(cls: type[Callback]) -> Callback:
+    """An instance of a class that was given in place of one."""
+    try:
+        return cls()
+    except TypeError as error:
+        needed = [
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        if not needed:
+            raise
+        raise TypeError(
+            f"`{cls.__name__}` needs arguments, so the class alone does not do; pass an instance: "
+            f"`{cls.__name__}({', '.join(needed)})`"
+        ) from error
+
+
+def _brief(cb: Callback) -> str:
+    """A callback as a message names it: with the arguments that are not the usual ones."""
+    made_by = vars(cb).get("made_by")
+    if made_by is not None:
+        return f"`{made_by}`"
+    parameters = inspect.signature(type(cb).__init__).parameters
+    shown = [
+        f"{name}={vars(cb)[name]!r}"
+        for name, parameter in parameters.items()
+        if name in vars(cb) and repr(vars(cb)[name]) != repr(parameter.default)
+    ]
+    return f"`{type(cb).__name__}({', '.join(shown)})`"
+
+
+def _way_out(*cbs: Callback) -> str:
+    makers = [vars(cb).get("made_by") for cb in cbs]
+    maker = next((maker for maker in makers if maker), None)
+    if maker is None:
+        return "keep one of them"
+    return f"leave the callback out, or train by `learn.fit` instead of `{maker}`"
 
 
 def _overrides(cb: Callback, name: str) -> bool:

@@ -97,7 +97,7 @@ class Fits(Loop):
         }
         if self._cycles_momentum(moms):
             scheds["mom"] = schedules.one_cycle_mom(moms or self.moms, pct_start=pct_start)
-        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch, resume)
+        self._fit_scheduled("fit_one_cycle", n_epoch, scheds, wd, cbs, start_epoch, resume)
 
     def fit_flat_cos(
         self,
@@ -115,7 +115,7 @@ class Fits(Loop):
         """Train at a constant rate for `pct_start` of the time, then let it fall along a cosine."""
         peak = self._peak(lr, reset_opt)
         scheds = {"lr": schedules.flat_cos(peak, pct_start=pct_start, div_final=div_final)}
-        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch, resume)
+        self._fit_scheduled("fit_flat_cos", n_epoch, scheds, wd, cbs, start_epoch, resume)
 
     def fit_sgdr(
         self,
@@ -134,7 +134,7 @@ class Fits(Loop):
         peak = self._peak(lr_max, reset_opt)
         n_epoch = cycle_len * sum(cycle_mult**i for i in range(n_cycles))
         scheds = {"lr": schedules.sgdr(n_cycles, cycle_len, cycle_mult, peak)}
-        self._fit_scheduled(n_epoch, scheds, wd, cbs, start_epoch, resume)
+        self._fit_scheduled("fit_sgdr", n_epoch, scheds, wd, cbs, start_epoch, resume)
 
     def fine_tune(
         self,
@@ -176,7 +176,8 @@ class Fits(Loop):
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         functions = listify(suggest_funcs)
-        aside = [cb for cb in self.callbacks if cb.order >= Order.RECORD or "lr" in cb.controls]
+        ours = {"lr", "epoch length"}
+        aside = [cb for cb in self.callbacks if cb.order >= Order.RECORD or ours & set(cb.controls)]
         bars = any(isinstance(cb, ProgressBar) and cb.bars for cb in aside)
         own = [Recorder(), *([ProgressBar(rows=False, batches=num_it)] if bars else [])]
         with self.callbacks.removed(aside), self.callbacks.added(own), self._unchanged():
@@ -296,6 +297,7 @@ class Fits(Loop):
         n_valid = 0 if self.dls.valid is None else _length(self.dls.valid, "validation")
         self._to_device()
         opt = self.ready_opt(reset=reset_opt)
+        optim.align_state(opt)  # the user may have converted the model since the last fit
         for name, value in (
             ("lr", self.lr if lr is None else lr),
             ("wd", self.wd if wd is None else wd),
@@ -322,6 +324,7 @@ class Fits(Loop):
 
     def _fit_scheduled(
         self,
+        method: str,
         n_epoch: int,
         scheds: Mapping[str, Any],
         wd: float | None,
@@ -329,7 +332,9 @@ class Fits(Loop):
         start_epoch: int,
         resume: dict[str, Any] | None,
     ) -> None:
-        cbs = [ParamScheduler(scheds), *listify(cbs)]
+        scheduler = ParamScheduler(scheds)
+        scheduler.made_by = method
+        cbs = [scheduler, *listify(cbs)]
         self.fit(n_epoch, wd=wd, cbs=cbs, start_epoch=start_epoch, resume=resume)
 
     def _peak(self, lr: LR, reset_opt: bool) -> Any:

@@ -1,9 +1,10 @@
 """The learner: data, model, loss and metrics together, and the ways to train them."""
 
+import difflib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -89,9 +90,10 @@ class Learner(Fits):
         self.seed = draw_seed() if seed is None else seed
         self.loss_func = self._choose_loss() if loss_func is None else _checked_loss(loss_func)
         self._to_device()
-        defaults: list[Any] = [Checks, Recorder, ProgressBar] if default_cbs else []
-        self.callbacks = Callbacks(self, defaults)
-        self.callbacks.add(cbs)
+        given = Callbacks(self, cbs)
+        defaults = (Checks, Recorder, ProgressBar) if default_cbs else ()
+        missing = [cb for cb in defaults if given.find(cb) is None]  # one that is given counts
+        self.callbacks = Callbacks(self, [*missing, *given])
 
     # Callbacks
 
@@ -249,6 +251,14 @@ class Learner(Fits):
             self.opt.load_state_dict(opt)
         return self
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say where to find what is not here; nothing is delegated."""
+            if hasattr(type(self), name):  # a property that says itself what it lacks
+                return object.__getattribute__(self, name)
+            raise AttributeError(_missing(self, name))
+
     def __repr__(self) -> str:
         n = sum(p.numel() for p in self.model.parameters())
         names = ", ".join(metric.name for metric in self.metrics) or "none"
@@ -272,6 +282,28 @@ class Learner(Fits):
     def _file(self, file: str | Path) -> Path:
         path = self.path / self.model_dir / file
         return path if path.suffix == ".pth" else path.with_name(path.name + ".pth")
+
+
+def _missing(learn: Learner, name: str) -> str:
+    """What to say of an attribute that the learner does not have."""
+    text = f"a `Learner` has no `{name}`"
+    callbacks = vars(learn).get("callbacks", ())
+    for cb in callbacks:
+        if cb.name == name:
+            return f"{text}; its callback is at `learn.callbacks.find({type(cb).__name__})`"
+    advice = _ELSEWHERE.get(name)
+    if advice:
+        return f"{text}; {advice}"
+    names = [each for each in (*dir(learn), *vars(learn)) if not each.startswith("_")]
+    close = difflib.get_close_matches(name, names, 1, 0.75)
+    return f"{text}; did you mean `{close[0]}`?" if close else text
+
+
+_ELSEWHERE = {
+    "to_channelslast": "pass `cbs=ChannelsLast()`",
+    "compile": "pass `cbs=Compile()`",
+    "load_state_dict": "a fit goes on from a state by `learn.fit(…, resume=state)`",
+}
 
 
 def _hush(text: str) -> None:

@@ -61,6 +61,8 @@ def restore(learn: LoopState, state: dict[str, Any]) -> None:
     for name, value in state["progress"].items():
         setattr(progress, name, value)
     learn.seed = state["seed"]
+    if progress.epochs >= progress.n_epoch:
+        learn.say(f"the fit of this state is done: {progress.epochs} of {progress.n_epoch} epochs")
     restore_callbacks(learn, state)
 
 

@@ -5,6 +5,7 @@ import io
 import sys
 import threading
 import types
+import warnings
 
 import pytest
 from fastprogress import fastprogress
@@ -106,6 +107,21 @@ def test_a_terminal_keeps_only_the_rows():
         ["0", "0.250000", "00:01"],
         ["1", "0.250000", "00:01"],
     ]
+
+
+def test_a_warning_in_the_midst_begins_on_a_line_of_its_own(monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", show := lambda *args: print("a warning"))
+    with Terminal() as terminal, warnings.catch_warnings(action="always"):
+        warnings.showwarning = show  # pytest catches warnings by a show of its own
+        display = bars.open_display()
+        display.start(NAMES, 1)
+        display.step(0, "train", 1, 2, "0.5")
+        warnings.warn("this", stacklevel=1)
+        display.row([0, 0.25, "00:01"])
+        display.close()
+        assert warnings.showwarning is show
+    lines = [line.strip() for line in lines_left(terminal.output) if line]
+    assert lines[1] == "a warning" and len(lines) == 3
 
 
 def cut_off():

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 from tiny import linear_learner
 
-from learnlite import Callback, Learner, Order, on
+from learnlite import Callback, Learner, Order, Recorder, on
 from learnlite.dispatch import Callbacks
 
 
@@ -259,3 +259,93 @@ def test_the_learners_state_before_there_is_a_learner():
 def test_events_of_other_libraries_are_refused(name):
     with pytest.raises(TypeError, match=f"`Bad.{name}` is not an event"):
         type("Bad", (Callback,), {name: lambda self: None})
+
+
+def test_what_fastais_callbacks_have_on_self_is_pointed_to():
+    class Old(Callback):
+        def before_batch(self):
+            return self.x
+
+    with pytest.raises(AttributeError, match=r"`Old` has no attribute `x`; write `self.xb\[0\]`"):
+        linear_learner(Old).fit(1)
+    with pytest.raises(AttributeError, match=r"`Old.xb` is the learner's, and this callback has"):
+        _ = Old().xb
+
+
+def test_a_learner_points_to_a_callback_and_to_the_nearest_name():
+    learn = linear_learner([on(after_fit=print)], default_cbs=True)
+    with pytest.raises(AttributeError, match=r"at `learn.callbacks.find\(ProgressBar\)`"):
+        _ = learn.progress_bar
+    with pytest.raises(AttributeError, match="did you mean `lr_find`"):
+        _ = learn.lr_finds
+    with pytest.raises(AttributeError, match="this learner has no `Recorder`"):
+        _ = linear_learner().recorder
+    assert not hasattr(learn, "nothing_like_it")
+
+
+def test_a_class_that_needs_arguments_says_so():
+    class Needs(Callback):
+        def __init__(self, start, end=3): ...
+
+    with pytest.raises(TypeError, match=r"pass an instance: `Needs\(start\)`"):
+        linear_learner(Needs)
+
+
+def test_a_recorder_that_is_given_takes_the_place_of_the_default_one():
+    learn = linear_learner([Recorder(train_metrics=True)], default_cbs=True)
+    assert learn.recorder.train_metrics
+    assert sum(isinstance(cb, Recorder) for cb in learn.cbs) == 1
+    with pytest.raises(ValueError, match="both drive `the record`"):
+        learn.fit(1, cbs=Recorder)
+
+
+def test_a_schedule_that_the_user_did_not_write_goes_by_the_methods_name():
+    class Mine(Callback):
+        controls = ("lr",)
+
+        def __init__(self, factor=0.1, patience=3):
+            self.factor, self.patience = factor, patience
+
+    learn = linear_learner()
+    with pytest.raises(ValueError, match=r"`Mine\(patience=5\)` and `fit_one_cycle` both drive"):
+        learn.fit_one_cycle(1, cbs=Mine(patience=5))
+    with pytest.raises(ValueError, match=r"train by `learn.fit` instead of `fit_one_cycle`"):
+        learn.fit_one_cycle(1, cbs=Mine())
+
+
+def test_a_callback_refuses_what_another_drives_with_its_reason():
+    class Drives(Callback):
+        controls = ("the moon",)
+
+    class Cannot(Callback):
+        refuses = {"the moon": "it would be dark"}
+
+    for order in ([Drives, Cannot], [Cannot, Drives]):
+        with pytest.raises(
+            ValueError, match=r"`Cannot\(\)` and `Drives\(\)` do not go together: it would be dark"
+        ):
+            linear_learner(order).fit(1)
+    linear_learner(Cannot).fit(1)
+
+
+def test_what_is_said_of_an_epoch_stands_below_its_row(capsys):
+    learn = linear_learner(default_cbs=True)
+    learn.fit(2, cbs=on(after_epoch=lambda learn: learn.say(f"said {learn.epoch}")))
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["epoch", "0", "said", "1", "said"]
+    with learn.no_logging():
+        learn.fit(1, cbs=on(after_epoch=lambda learn: learn.say("nothing")))
+    assert capsys.readouterr().out == ""
+    learn.say("after the fit")
+    assert capsys.readouterr().out == "after the fit\n"
+
+
+def test_what_an_error_left_unsaid_is_said(capsys):
+    def fail(learn):
+        learn.say("the last word")
+        raise RuntimeError
+
+    learn = linear_learner(default_cbs=True)
+    with pytest.raises(RuntimeError):
+        learn.fit(2, cbs=on(after_epoch=fail))
+    assert "the last word" in capsys.readouterr().out

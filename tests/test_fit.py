@@ -25,6 +25,7 @@ from learnlite import (
     ParamScheduler,
     SchedCos,
     SchedLin,
+    ShortEpoch,
     TerminateOnNaN,
     TorchScheduler,
     accuracy,
@@ -842,3 +843,28 @@ def test_weights_of_a_compiled_model_load_into_a_plain_one_and_back(part, tmp_pa
         assert not any("_orig_mod" in name for name in saved)
         for a, b in zip(learn.model.parameters(), other.model.parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+def test_a_model_converted_between_two_fits_trains_on_as_if_it_had_not_been():
+    def run(convert):
+        torch.manual_seed(0)
+        x, y = torch.randn(32, 3, 6, 6), torch.randint(4, (32,))
+        layers = [nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 4)]
+        dls = DataLoaders.from_tensors((x, y), bs=8, seed=1, device="cpu")
+        learn = silent(Learner(dls, nn.Sequential(*layers), seed=1))
+        learn.fit(1, 0.01)
+        if convert:
+            learn.model.to(memory_format=torch.channels_last)
+        learn.fit(2, 0.01)
+        return list(learn.model.parameters())
+
+    for a, b in zip(run(False), run(True), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_the_finder_sees_all_its_batches_beside_a_short_epoch():
+    learn = silent(Learner(digits_loaders(), net(), cbs=ShortEpoch(2)))
+    seen = []
+    with learn.added_cbs(on(after_step=lambda learn: seen.append(learn.train_iter))):
+        learn.lr_find(num_it=20, stop_div=False, show_plot=False)
+    assert len(seen) == 20

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,26 @@ class _BottomLine:
         self.displays: list[Terminal] = []
         self._stream: Any = None
         self._columns = 0
+        self._show: Any = warnings.showwarning
+        self._own: Any = self._show_below  # bound once, to know it again
+
+    def open(self, display: "Terminal") -> None:
+        """Give the line to `display`; while there is one, a warning begins on a line of its own."""
+        if not self.displays:
+            self._show, warnings.showwarning = warnings.showwarning, self._own
+        self.displays.append(display)
+
+    def close(self, display: "Terminal") -> None:
+        """Take the line back."""
+        if display in self.displays:
+            self.displays.remove(display)
+        if not self.displays and warnings.showwarning is self._own:
+            warnings.showwarning = self._show
+
+    def _show_below(self, *args: Any, **kwargs: Any) -> None:
+        with self.lock:
+            self.clear()
+        self._show(*args, **kwargs)
 
     def drawn(self, columns: int) -> None:
         self._stream, self._columns = sys.stdout, columns
@@ -71,7 +92,7 @@ class Terminal(Lines):
     def start(self, names: Sequence[str], n_epoch: int) -> None:
         self._n_epoch = n_epoch
         with _bottom.lock:
-            _bottom.displays.append(self)
+            _bottom.open(self)
             _bottom.clear()
             super().start(names, n_epoch)
 
@@ -99,8 +120,7 @@ class Terminal(Lines):
                 self._draw("interrupted", red=True)
                 _bottom.leave()
             _bottom.clear()
-            if self in _bottom.displays:
-                _bottom.displays.remove(self)
+            _bottom.close(self)
 
     def _draw(self, comment: str, *, red: bool = False) -> None:
         if self._pass is None or self._last is None or not is_terminal():

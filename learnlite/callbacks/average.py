@@ -154,6 +154,8 @@ class SWA(Callback):
             yield
             return
         self._due = False
+        model: Any = self.learn.model
+        compiled, model._compiled_call_impl = model._compiled_call_impl, None  # each momentum anew
         norms = [(module, module.momentum) for module in _norms(self.learn.model)]
         for module, _ in norms:
             module.reset_running_stats()
@@ -163,6 +165,7 @@ class SWA(Callback):
             yield
         finally:
             self._estimating = []
+            model._compiled_call_impl = compiled
             for module, momentum in norms:
                 module.momentum = momentum
 

@@ -37,6 +37,7 @@ class Recorder(Callback):
     """
 
     order = Order.RECORD
+    controls = ("the record",)
 
     def __init__(
         self,

@@ -35,6 +35,9 @@ class ParamScheduler(Callback):
     order = Order.OPTIM
     run_valid = False
 
+    made_by: str | None = None
+    """The method of the learner that made it, for messages: its user did not."""
+
     def __init__(self, scheds: Mapping[str, Function[[float], Any]], per: Per = "batch") -> None:
         _check_per(per)
         self.scheds = dict(scheds)

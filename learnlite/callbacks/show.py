@@ -138,7 +138,8 @@ class ProgressBar(Callback):
         if finished and learn.training and recorder is not None:
             loss = recorder.smooth_loss()  # host sync: at most five times a second
             comment = f"{loss:.4f}" if isfinite(loss) else str(loss)
-        epoch, done, total = learn.epoch, learn.iter + finished, learn.n_iter
+        epoch = min(learn.epoch, max(learn.n_epoch - 1, 0))  # a validation at the end of the fit
+        done, total = learn.iter + finished, learn.n_iter
         if self.batches and learn.training:
             epoch, done, total = 0, learn.train_iter + finished, self.batches
         part = "train" if learn.training else "valid"

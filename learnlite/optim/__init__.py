@@ -21,6 +21,7 @@ from learnlite.optim.hyper import (
 from learnlite.optim.lamb import Lamb
 from learnlite.optim.make import make_optimizer
 from learnlite.optim.state import check_state
+from learnlite.optim.strides import align_state
 
 __all__ = [
     "SGD",
@@ -28,6 +29,7 @@ __all__ = [
     "Lamb",
     "RAdam",
     "RMSProp",
+    "align_state",
     "check_state",
     "check_value",
     "default_splitter",

@@ -11,6 +11,7 @@ from torch.optim import LBFGS, Optimizer
 from learnlite.optim.decay import Group, match_groups, own_tensors, split_decay
 from learnlite.optim.groups import checked_groups, norm_or_bias_parameters
 from learnlite.optim.hyper import get_hyper, hyper_names, set_hyper, spread_lr
+from learnlite.optim.strides import align_state
 from learnlite.types import OptFunc
 
 
@@ -56,6 +57,7 @@ def make_optimizer(
             group["weight_decay"] = 0.0
     own_tensors(opt)
     opt.register_load_state_dict_pre_hook(match_groups)
+    opt.register_load_state_dict_post_hook(align_state)
     if rates is not None:
         set_hyper(opt, "lr", rates)
     if wd is not None:
