@@ -1,6 +1,7 @@
-"""The names that signatures share: what a batch, a loss or a splitter is."""
+"""The names that signatures share, and what is asked of plain values that users give."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral, Real
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
@@ -48,3 +49,24 @@ def listify(value: Any) -> list[Any]:
     if isinstance(value, str | type) or not isinstance(value, Iterable):
         return [value]
     return list(value) if isinstance(value, list | tuple | set) else [value]
+
+
+def check_number(name: str, value: object, *, whole: bool = False) -> None:
+    """Raise a TypeError unless `value` is a number; with `whole`, unless it is an integer.
+
+    >>> check_number("decay", "0.99")
+    Traceback (most recent call last):
+    TypeError: `decay` must be a number, got '0.99'
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        kind = "a whole number" if whole else "a number"
+        raise TypeError(f"`{name}` must be {kind}, got {value!r}")
+
+
+def counted(n: int, word: str) -> str:
+    """So many things, for a message.
+
+    >>> counted(1, "epoch"), counted(3, "epoch")
+    ('1 epoch', '3 epochs')
+    """
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

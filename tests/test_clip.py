@@ -85,7 +85,15 @@ def test_a_value_cuts_each_element():
     before, after = clipped(clip)
     assert max(g.abs().max() for g in before) > 0.3
     assert equal(after, [g.clamp(-0.3, 0.3) for g in before])
-    assert math.isnan(clip.norm)
+    assert clip.norm is None
+
+
+def test_elements_and_then_the_norm_are_clipped_by_two():
+    value, norm = GradientClip(value=0.3), GradientClip(0.4)
+    before, after = clipped(value, [norm])
+    cut = [g.clamp(-0.3, 0.3) for g in before]
+    assert norm.norm == get_total_norm(cut).item() > 0.4
+    assert equal(after, by_torch(cut, 0.4))
 
 
 @pytest.mark.parametrize("clip", [GradientClip(0.1), GradientClip(value=0.1)])
@@ -146,5 +154,18 @@ def test_bounds_that_make_no_sense_are_refused(given, message):
         GradientClip(**given)
 
 
+def test_a_norm_and_a_value_at_once_are_refused_and_so_is_text():
+    with pytest.raises(ValueError, match="give `max_norm` or `value`, not both: use two `Gradien"):
+        GradientClip(1.0, value=0.5)
+    for given in ({"max_norm": "1"}, {"value": "0.5"}, {"norm_type": "inf"}):
+        with pytest.raises(TypeError, match="must be a number, got '"):
+            GradientClip(**given)
+    for n_acc in ("64", 64.0, True):
+        with pytest.raises(TypeError, match="`n_acc` must be a whole number, got"):
+            GradientAccumulation(n_acc)
+
+
 def test_the_repr_shows_the_arguments():
     assert repr(GradientClip(0.5)) == "GradientClip(max_norm=0.5, norm_type=2.0, value=None)"
+    assert "max_norm=1.0" in repr(GradientClip())
+    assert "max_norm=None" in repr(GradientClip(value=0.5))

@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from learnlite.callback import Callback
 from learnlite.events import Order
+from learnlite.types import check_number
 
 _lists: Any = torch  # its operations on lists of tensors, `_foreach_…`, are typed as private
 
@@ -37,6 +38,7 @@ class GradientAccumulation(Callback):
     controls = ("n_acc",)
 
     def __init__(self, n_acc: int = 32) -> None:
+        check_number("n_acc", n_acc, whole=True)
         if n_acc < 1:
             raise ValueError(
                 f"`n_acc` counts the samples of a step and must be at least 1, got {n_acc}"
@@ -57,8 +59,8 @@ class GradientClip(Callback):
     """Scales the gradients down, before the step, so that their norm is at most `max_norm`.
 
     The norm is that of all of them together, of order `norm_type`; with accumulation, of the whole
-    window's. With `value` each element is cut to between `-value` and `value` instead. `norm` is
-    what the last norm was before.
+    window's; `max_norm` is 1 unless given. With `value` each element is cut to between `-value` and
+    `value` instead; for both, give two of these callbacks.
 
     >>> from torch import nn
     >>> from learnlite import DataLoaders, Learner
@@ -77,29 +79,39 @@ class GradientClip(Callback):
     run_valid = False
 
     def __init__(
-        self, max_norm: float = 1.0, norm_type: float = 2.0, *, value: float | None = None
+        self,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        *,
+        value: float | None = None,
     ) -> None:
+        if max_norm is not None and value is not None:
+            raise ValueError("give `max_norm` or `value`, not both: use two `GradientClip`s")
         for name, given in (("max_norm", max_norm), ("value", value)):
-            if given is not None and not 0 < given < math.inf:
+            if given is None:
+                continue
+            check_number(name, given)
+            if not 0 < given < math.inf:
                 raise ValueError(f"`{name}` must be above 0 and finite, got {given}")
+        check_number("norm_type", norm_type)
         if not norm_type > 0:
             raise ValueError(f"`norm_type` is the order of a norm and above 0, got {norm_type}")
-        self.max_norm = max_norm
+        self.max_norm = 1.0 if max_norm is None and value is None else max_norm
         self.norm_type = norm_type
         self.value = value
         self._norm = torch.tensor(math.nan)
 
     @property
-    def norm(self) -> float:
-        """The norm of the last step's gradients before they were clipped; nan with `value`."""
-        return float(self._norm)  # host sync: asked for by the user
+    def norm(self) -> float | None:
+        """The norm of the last step's gradients before they were clipped; None with `value`."""
+        return None if self.max_norm is None else float(self._norm)  # host sync: the user asks
 
     def before_step(self) -> None:
         groups = self.learn.opt.param_groups
         params = list({id(p): p for group in groups for p in group["params"]}.values())
-        if self.value is None:
+        if self.max_norm is not None:
             self._norm = _clip_norm(params, self.max_norm, self.norm_type)
-        else:
+        elif self.value is not None:
             clip_grad_value_(params, self.value)
 
 
