@@ -14,7 +14,7 @@ import torch
 
 from learnlite import snapshot
 from learnlite.callback import add_note
-from learnlite.data.batch import batch_size, logits_of, move
+from learnlite.data.batch import batch_size, logits_of
 from learnlite.data.torch_loader import generators_of
 from learnlite.events import CancelException
 from learnlite.interrupt import WholeSteps
@@ -84,7 +84,7 @@ class Loop(LoopState):
 
     def _receive(self, batch: Batch) -> None:
         self.pred = self.loss = None
-        self.xb, self.yb = self.dls.split(move(batch, self.dls.device))
+        self.xb, self.yb = self.dls.receive(batch, training=self.training)
         self._run("before_batch")
 
     def forward(self) -> None:

@@ -16,6 +16,11 @@ LossFunc: TypeAlias = Callable[..., Tensor]
 MetricFunc: TypeAlias = Callable[..., Tensor]
 """Called with (pred, *targets); gives a scalar tensor, the mean over the batch."""
 
+BatchTransform: TypeAlias = Callable[
+    [tuple[Any, ...], tuple[str | None, ...], bool], tuple[Any, ...]
+]
+"""Called with the elements of a batch, their kinds ("image", "mask" …) and whether it trains."""
+
 Splitter: TypeAlias = Callable[[nn.Module], Sequence[Any]]
 """Splits a model into layer groups: lists of parameters (or modules), the body first."""
 

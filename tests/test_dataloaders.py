@@ -10,6 +10,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
+from learnlite import Learner, on
 from learnlite.data import DataLoaders, Loader, Stream, TensorItems, batch_size, move
 from learnlite.data.batch import as_device, default_device, describe, split_batch
 
@@ -533,3 +534,49 @@ def test_a_test_loader_follows_a_torch_loader():
     assert list(dls.test_dl([1, 2, 3])) == [3, 3]
     assert len(DataLoaders(batches()).test_dl(range(70))) == 2
     assert len(DataLoaders(batches()).test_dl(torch.zeros(70, 2))) == 2
+
+
+# Batch transforms
+
+
+def add_noise(batch, kinds, training):
+    x, y = batch
+    assert kinds == ("image", None)
+    return (x + torch.randn_like(x) if training else x * 10, y)
+
+
+def loaders_with_noise():
+    dls = DataLoaders.from_tensors((X, Y), (X, Y), bs=4, shuffle=False, seed=1, device="cpu")
+    dls.batch_tfms, dls.kinds = [add_noise], ("image",)
+    return dls
+
+
+X, Y = torch.arange(24.0).view(8, 3), torch.arange(8) % 2
+
+
+def test_batch_transforms_act_in_training_and_in_validation_each_in_its_way():
+    dls, seen = loaders_with_noise(), {True: [], False: []}
+    learn = Learner(dls, torch.nn.Linear(3, 2), seed=1, lr=0.01)
+    look = on(before_batch=lambda learn: seen[learn.training].append(learn.xb[0]))
+    with learn.no_logging():
+        learn.fit(2, cbs=look)
+    assert torch.equal(torch.cat(seen[False]), torch.cat([X * 10] * 2))
+    noise = torch.cat(seen[True]) - torch.cat([X] * 2)
+    assert 0.5 < noise.std() < 1.5 and not torch.equal(noise[:8], noise[8:])
+    assert torch.equal(torch.cat([x for x, _ in dls.train.batches(0)]), X), "the loader's are raw"
+
+
+def test_one_batch_is_what_the_model_gets_and_disturbs_no_random_state():
+    dls, before = loaders_with_noise(), torch.get_rng_state()
+    assert torch.equal(dls.one_batch(1)[0], X[:4] * 10)
+    assert not torch.equal(dls.one_batch()[0], X[:4])
+    assert torch.equal(dls.raw_batch()[0], X[:4])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_batch_transforms_of_a_dict_are_refused():
+    batches = [{"x": X[:4], "labels": Y[:4]}]
+    dls = DataLoaders(batches, device="cpu")
+    dls.batch_tfms = [add_noise]
+    with pytest.raises(TypeError, match="change batches that are tuples, got a dict"):
+        dls.receive(batches[0], training=True)

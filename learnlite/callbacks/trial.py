@@ -230,4 +230,4 @@ def _first_batch(dls: DataLoaders) -> Batch:
             generator.manual_seed(_SEED)
         if isinstance(train, EpochLoader) and callable(train.batches):
             return move(next(train.batches(0)), dls.device)
-        return dls.one_batch()
+        return dls.raw_batch()

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -12,10 +11,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from learnlite.data.batch import as_device, default_device, move, split_batch
 from learnlite.data.loader import Loader
 from learnlite.data.stream import Stream
-from learnlite.data.tensors import TensorItems, n_classes
+from learnlite.data.tensors import TensorItems, n_classes, tensor_sets
 from learnlite.data.torch_loader import first_of_torch
 from learnlite.seeds import draw_seed, kept_rng, mix
-from learnlite.types import Batch, LossFunc
+from learnlite.types import Batch, BatchTransform, LossFunc
 
 
 @runtime_checkable
@@ -33,6 +32,7 @@ class DataLoaders:
     A batch is a tuple or list whose first `n_inp` elements are the inputs (all but the last, if not
     given), or a dict with the targets under the key (or keys) `label`.
     `c` is the number of classes (or outputs), `vocab` their names, `loss_func` the loss to use.
+    `batch_tfms` change each batch on the device; `kinds` tells them what its elements are.
 
     >>> batches = [(torch.zeros(8, 4), torch.zeros(8))] * 5
     >>> dls = DataLoaders(batches, batches[:1], device="cpu")
@@ -65,6 +65,8 @@ class DataLoaders:
         self.vocab = _vocab(train) if vocab is None else vocab
         self.c = c if c is not None or self.vocab is None else len(self.vocab)
         self.loss_func = loss_func
+        self.batch_tfms: list[BatchTransform] = []
+        self.kinds: tuple[str | None, ...] = ()
         self._device = None if device is None else as_device(device)
 
     @classmethod
@@ -148,7 +150,7 @@ class DataLoaders:
         (DataLoaders(train: 3 batches, valid: 1 batch, on cpu), 3)
         """
         seed = draw_seed() if seed is None else seed
-        sets = _tensor_sets(tensors, valid, valid_pct, mix(seed, -1), n_inp)
+        sets = tensor_sets(tensors, valid, valid_pct, mix(seed, -1), n_inp)
         dls = cls.from_dsets(
             *sets,
             bs=bs,
@@ -219,8 +221,40 @@ class DataLoaders:
             return batch[:1], batch[1:]
         return split_batch(batch, n_inp=self.n_inp, labels=self.labels, need_targets=need_targets)
 
+    def receive(self, batch: Batch, *, training: bool) -> tuple[Any, tuple[Any, ...]]:
+        """A batch from a loader as the model and the loss get it: `(xb, yb)`.
+
+        That is: on the device, changed by the batch transforms, and split.
+        """
+        batch = move(batch, self.device)
+        if self.batch_tfms:
+            batch = self.transformed(batch, training=training)
+        return self.split(batch)
+
+    def transformed(self, batch: Batch, *, training: bool) -> Batch:
+        """A batch on the device after the batch transforms, those of training or of validation."""
+        if not self.batch_tfms:
+            return batch
+        if not isinstance(batch, tuple | list):
+            raise TypeError(
+                f"batch transforms change batches that are tuples, got a {type(batch).__name__}"
+            )
+        parts = tuple(cast(Sequence[Any], batch))
+        kinds = (*self.kinds, *[None] * (len(parts) - len(self.kinds)))[: len(parts)]
+        for tfm in self.batch_tfms:
+            parts = tfm(parts, kinds, training)
+        return parts
+
     def one_batch(self, i: int = 0) -> Batch:
-        """The first batch of loader `i`, on the device; loaders and random states do not notice."""
+        """The first batch of loader `i`, as the model gets it, on the device.
+
+        Loaders and random states do not notice.
+        """
+        with kept_rng(self.device):
+            return self.transformed(self.raw_batch(i), training=i == 0)
+
+    def raw_batch(self, i: int = 0) -> Batch:
+        """The first batch of loader `i`, on the device, before the batch transforms."""
         loader = self.loaders[i]
         if isinstance(loader, Stream) and isinstance(loader.source, DataLoader):
             loader = cast(Any, loader.source)
@@ -327,51 +361,3 @@ def _vocab(loader: Any) -> Sequence[Any] | None:
         if isinstance(vocab, list | tuple) and vocab:
             return cast(Sequence[Any], vocab)
     return None
-
-
-def _tensor_sets(
-    given: tuple[Any, ...], valid: Any, valid_pct: float, seed: int, n_inp: int | None
-) -> list[TensorItems]:
-    """The training set and the others: as given, or the rows of one set split in two."""
-    if not given:
-        raise ValueError("`from_tensors` needs tensors: `from_tensors((x, y), (x_valid, y_valid))`")
-    if _is_group(given[0]):
-        groups = given if valid is None else (*given, valid)
-    else:
-        groups = ((*given,),) if valid is None else ((*given,), valid)
-    if not all(_is_group(group) for group in groups):
-        raise TypeError(
-            "tensors and tuples of tensors are mixed; give either `from_tensors(x, y)` or "
-            "`from_tensors((x, y), (x_valid, y_valid))`"
-        )
-    widths = sorted({len(group) for group in groups})
-    if len(widths) > 1:
-        raise ValueError(f"the sets must have as many tensors each, got {widths}")
-    if widths[0] > 2 and n_inp is None:
-        raise ValueError(
-            f"{widths[0]} tensors in one set: say with `n_inp` how many of them are inputs; or, if "
-            "some are for validation, give pairs: `from_tensors((x, y), (x_valid, y_valid))`"
-        )
-    sets = [TensorItems(*group) for group in groups]
-    return sets if len(sets) > 1 else _held_back(sets[0], valid_pct, seed)
-
-
-def _is_group(value: Any) -> bool:
-    """Whether it is a set, (x, y), and not one tensor written as a list of numbers or rows."""
-    if not isinstance(value, tuple | list):
-        return False
-    parts = cast(Sequence[Any], value)
-    if isinstance(value, list):
-        return any(isinstance(part, Tensor | np.ndarray) for part in parts)
-    return not any(isinstance(part, int | float) for part in parts)
-
-
-def _held_back(items: TensorItems, valid_pct: float, seed: int) -> list[TensorItems]:
-    if not 0 <= valid_pct < 1:
-        raise ValueError(f"`valid_pct` must be a fraction from 0 up to 1, got {valid_pct}")
-    if not valid_pct or len(items) < 2:
-        return [items]
-    n_valid = min(max(round(len(items) * valid_pct), 1), len(items) - 1)
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
-    order = order.to(items.tensors[0].device)
-    return [TensorItems(*items.take(order[n_valid:])), TensorItems(*items.take(order[:n_valid]))]

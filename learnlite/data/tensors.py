@@ -85,3 +85,51 @@ def n_classes(targets: Sequence[Tensor]) -> int | None:
         return None
     highest = max(cast(int, target.max().item()) for target in targets)  # host sync: once
     return highest + 1 if highest >= 0 else None
+
+
+def tensor_sets(
+    given: tuple[Any, ...], valid: Any, valid_pct: float, seed: int, n_inp: int | None
+) -> list[TensorItems]:
+    """The training set and the others: as given, or the rows of one set split in two."""
+    if not given:
+        raise ValueError("`from_tensors` needs tensors: `from_tensors((x, y), (x_valid, y_valid))`")
+    if _is_group(given[0]):
+        groups = given if valid is None else (*given, valid)
+    else:
+        groups = ((*given,),) if valid is None else ((*given,), valid)
+    if not all(_is_group(group) for group in groups):
+        raise TypeError(
+            "tensors and tuples of tensors are mixed; give either `from_tensors(x, y)` or "
+            "`from_tensors((x, y), (x_valid, y_valid))`"
+        )
+    widths = sorted({len(group) for group in groups})
+    if len(widths) > 1:
+        raise ValueError(f"the sets must have as many tensors each, got {widths}")
+    if widths[0] > 2 and n_inp is None:
+        raise ValueError(
+            f"{widths[0]} tensors in one set: say with `n_inp` how many of them are inputs; or, if "
+            "some are for validation, give pairs: `from_tensors((x, y), (x_valid, y_valid))`"
+        )
+    sets = [TensorItems(*group) for group in groups]
+    return sets if len(sets) > 1 else _held_back(sets[0], valid_pct, seed)
+
+
+def _is_group(value: Any) -> bool:
+    """Whether it is a set, (x, y), and not one tensor written as a list of numbers or rows."""
+    if not isinstance(value, tuple | list):
+        return False
+    parts = cast(Sequence[Any], value)
+    if isinstance(value, list):
+        return any(isinstance(part, Tensor | np.ndarray) for part in parts)
+    return not any(isinstance(part, int | float) for part in parts)
+
+
+def _held_back(items: TensorItems, valid_pct: float, seed: int) -> list[TensorItems]:
+    if not 0 <= valid_pct < 1:
+        raise ValueError(f"`valid_pct` must be a fraction from 0 up to 1, got {valid_pct}")
+    if not valid_pct or len(items) < 2:
+        return [items]
+    n_valid = min(max(round(len(items) * valid_pct), 1), len(items) - 1)
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
+    order = order.to(items.tensors[0].device)
+    return [TensorItems(*items.take(order[n_valid:])), TensorItems(*items.take(order[:n_valid]))]
