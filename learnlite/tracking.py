@@ -1,6 +1,7 @@
 """Watching one measured value over the epochs: which column it is, and when it is the best."""
 
 import math
+import re
 from collections.abc import Callable as Function
 from typing import Any, Literal, TypeAlias
 
@@ -8,24 +9,31 @@ import torch
 
 from learnlite.callback import Callback, did_you_mean
 from learnlite.events import Order
+from learnlite.types import check_number
 
 Comparison: TypeAlias = Function[[Any, Any], Any] | Literal["min", "max"] | None
 """Which of two values is better: by a function as `np.less`, by a word, or as the name says."""
 
-_FALLING = ("loss", "error", "mse", "mae", "perplexity")  # rmse has mse in it
-_PAIRS = ((0.0, 1.0), (-2.0, -1.0), (3.0, 5.0))
+# What falls as a model gets better: names with such a part (rmse has mse in it), and with such a
+# word between underscores, as the part alone would be found in "power" or "certainty".
+_FALLING = ("loss", "error", "perplexity", "distance", "divergence", "hinge", "mse", "mae", "nll")
+_FALLING_WORDS = {"mad", "mape", "smape", "msle", "rmsle", "bce", "kl", "wer", "cer", "fid"}
+_PAIRS = ((0.0, 1.0), (-2.0, -1.0), (3.0, 5.0))  # the lower first, to try a comparison on
 
 
 def lower_is_better(monitor: str, comp: Comparison = None) -> bool:
     """Whether smaller values of `monitor` are better: as `comp` says, else by its name.
 
-    Names with `loss`, `error`, `mse`, `mae`, `rmse` or `perplexity` in them fall, others rise.
+    Names of losses, errors and distances fall (`loss_box`, `rmse`, `mape`, `nll`, `hinge`, `wer`,
+    `perplexity`, …), others rise.
 
     >>> lower_is_better("valid_loss"), lower_is_better("accuracy"), lower_is_better("bleu", "min")
     (True, False, True)
     """
     if comp is None:
-        return any(word in monitor.lower() for word in _FALLING)
+        name = monitor.lower()
+        words = set(re.split(r"[\W_]+", name))
+        return any(part in name for part in _FALLING) or bool(words & _FALLING_WORDS)
     falls = rises = False
     if isinstance(comp, str):
         falls, rises = comp == "min", comp == "max"
@@ -84,6 +92,7 @@ class Tracker(Callback):
                 '`monitor` is the name of what is recorded, as "valid_loss" or "accuracy", '
                 f"got {monitor!r}"
             )
+        check_number("min_delta", min_delta)
         if not 0 <= min_delta < math.inf:
             raise ValueError(f"`min_delta` must be at least 0 and finite, got {min_delta}")
         self.monitor = monitor
@@ -116,6 +125,11 @@ class Tracker(Callback):
         """What this epoch gave."""
         return self.learn.recorder.last(self._column)
 
+    @property
+    def extreme(self) -> str:
+        """What the best value is among all, for a line to the user: so the direction is told."""
+        return "lowest" if self.falls else "highest"
+
     def shown_best(self) -> str:
         """The best value and where it was, for a line to the user."""
         if not math.isfinite(self.best):
@@ -133,10 +147,26 @@ class Tracker(Callback):
         for name in spellings:
             if name in names:
                 return name
-        reason = did_you_mean(monitor, names)
-        if not self.learn.progress.n_valid and monitor.startswith("valid_"):
-            reason = " without a validation set" + did_you_mean("", names)
-        raise ValueError(f"`{monitor}` is not recorded{reason}")
+        raise ValueError(f"`{monitor}` is not recorded{self._way_out(names)}")
+
+    def _way_out(self, names: list[str]) -> str:
+        """What is recorded in place of `monitor`, and what would be if it were asked for."""
+        learn, monitor = self.learn, self.monitor
+        measured = [metric.name for metric in learn.metrics]
+        metric = monitor.removeprefix("valid_").removeprefix("train_")
+        untold = metric in measured and not learn.recorder.train_metrics
+        with_it = "`learn.recorder.train_metrics = True`"
+        if learn.progress.n_valid:
+            if untold and monitor.startswith("train_"):
+                return f"; it is with {with_it}"
+            return did_you_mean(monitor, names)
+        verb = "is" if len(names) == 1 else "are"
+        there = f", as there is no validation set; there {verb} {_listed(names)}"
+        return f"{there}, and with {with_it} `{metric}` of the training pass" if untold else there
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 TrackerCallback = Tracker

@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler
 from learnlite import (
     Callback,
     CancelFitException,
+    DataLoaders,
     Learner,
     ParamScheduler,
     Recorder,
@@ -113,8 +114,20 @@ def states_after_epochs(cb):
         ("rmse", True),
         ("mae", True),
         ("valid_perplexity", True),
+        ("mape", True),
+        ("nll", True),
+        ("loss_box", True),
+        ("dice_loss", True),
+        ("mad", True),
+        ("hinge", True),
+        ("edit_distance", True),
+        ("valid_WER", True),
+        ("cer", True),
         ("accuracy", False),
         ("dice", False),
+        ("power", False),
+        ("certainty", False),
+        ("nomad_score", False),
     ],
 )
 def test_the_name_says_whether_lower_is_better(name, lower):
@@ -198,10 +211,31 @@ def test_what_cannot_be_monitored_is_told(kind, tmp_path):
         linear_learner(kind, path=tmp_path).fit(1)
     with pytest.raises(
         ValueError,
-        match="`valid_loss` is not recorded without a validation set; there are `train_loss`",
+        match="`valid_loss` is not recorded, as there is no validation set; there is `train_l",
     ):
         linear_learner([Recorder, kind], n_valid=0, path=tmp_path).fit(1)
     linear_learner([Recorder, kind(monitor="train_loss")], n_valid=0, path=tmp_path).fit(2)
+
+
+def test_a_metric_that_could_be_recorded_is_named_with_the_way_to_it():
+    def message(monitor, dls):
+        learn = silent(Learner(dls, net(), metrics=accuracy))
+        with pytest.raises(ValueError, match="is not recorded") as error:
+            learn.fit(1, cbs=Tracker(monitor))
+        learn.recorder.train_metrics = True  # what the message advises
+        learn.fit(1, cbs=Tracker(monitor.removeprefix("valid_")))
+        return str(error.value)
+
+    both = digits_loaders()
+    train_only = DataLoaders(both.train, device="cpu")
+    assert message("train_accuracy", both) == (
+        "`train_accuracy` is not recorded; it is with `learn.recorder.train_metrics = True`"
+    )
+    for monitor in ("accuracy", "valid_accuracy"):
+        assert message(monitor, train_only) == (
+            f"`{monitor}` is not recorded, as there is no validation set; there is `train_loss`, "
+            "and with `learn.recorder.train_metrics = True` `accuracy` of the training pass"
+        )
 
 
 @pytest.mark.parametrize("train_metrics", [False, True])
@@ -338,7 +372,7 @@ def test_a_cut_is_told_with_what_was_measured(capsys):
     scripted([0.25, 0.5, 0.25, 0.125, 0.125], plateau).fit(5, 0.1)
     assert capsys.readouterr().out.splitlines() == [
         "epoch 3: the learning rate goes from 0.1 to 0.05, as `score` is 0.125; "
-        "its best was 0.5 in epoch 1"
+        "its highest was 0.5 in epoch 1"
     ]
 
 
@@ -354,7 +388,7 @@ def test_two_drivers_of_the_rate_are_refused():
         ({"factor": 1.0}, "`factor` multiplies the rate .*; got 1.0, which does not lower it"),
         ({"factor": 0.0}, "got 0.0, which does not lower it"),
         ({"patience": -1}, "`patience` counts epochs and must be at least 0, got -1"),
-        ({"cooldown": 1.5}, "`cooldown` counts epochs and must be at least 0, got 1.5"),
+        ({"cooldown": -1}, "`cooldown` counts epochs and must be at least 0, got -1"),
         ({"threshold": 1.0}, "below 1; got 1.0"),
         ({"threshold_mode": "relative"}, '`threshold_mode` is "rel" or "abs", got \'relative\''),
     ],
@@ -411,9 +445,18 @@ def test_stopping_tells_where_the_best_was(capsys):
     said = capsys.readouterr().out.strip()
     assert said == (
         "epoch 3: training stops, as `score` is 0.75 and has not improved for 2 epochs; "
-        "its best was 0.75 in epoch 1"
+        "its highest was 0.75 in epoch 1"
     )
     assert isinstance(ended[0], CancelFitException) and str(ended[0]) == said
+
+
+def test_one_epoch_is_one_and_a_value_is_rounded(capsys):
+    value = torch.tensor(0.9875).item()  # 0.987500011920929
+    scripted([value, 0.5], EarlyStopping("score_loss", "max"), name="score_loss").fit(2)
+    assert capsys.readouterr().out.strip() == (
+        "epoch 1: training stops, as `score_loss` is 0.5 and has not improved for 1 epoch; "
+        "its highest was 0.9875 in epoch 0"
+    )
 
 
 def test_without_logging_nothing_is_said(capsys, tmp_path):
@@ -597,6 +640,28 @@ def test_only_one_may_decide_on_the_final_weights(tmp_path):
         learn.fit(1, cbs=SaveModel("valid_loss", fname="other"))
 
 
+def test_two_keep_the_best_of_two_columns_in_files_of_their_own(tmp_path):
+    def two(fname):
+        second = SaveModel("train_loss", fname=fname, load_best=False)
+        learn = scripted(VALUES, [SaveModel("score"), second, weights := Weights()], path=tmp_path)
+        learn.fit(5)
+        return learn, weights.kept, learn.recorder.column("train_loss")
+
+    learn, kept, losses = two("by_loss")
+    assert equal(learn.model.state_dict(), kept[1]) and equal(saved(learn)["model"], kept[1])
+    assert equal(saved(learn, "by_loss")["model"], kept[losses.index(min(losses))])
+    with pytest.raises(ValueError, match="both drive `the file model.pth`"):
+        two("model.pth")
+
+
+def test_the_model_stays_as_trained_if_the_best_is_not_to_be_loaded(tmp_path):
+    cbs = [SaveModel("score", load_best=False), weights := Weights()]
+    learn = scripted(VALUES, cbs, path=tmp_path)
+    learn.fit(5)
+    assert equal(learn.model.state_dict(), weights.kept[4])
+    assert equal(saved(learn)["model"], weights.kept[1])
+
+
 def test_saving_every_epoch_and_at_the_end_are_one_too_many():
     with pytest.raises(ValueError, match="`every_epoch` saves the last epoch too"):
         SaveModel(every_epoch=True, at_end=True)
@@ -604,14 +669,42 @@ def test_saving_every_epoch_and_at_the_end_are_one_too_many():
         SaveModel(every_epoch=-1)
 
 
-def test_a_new_best_is_told(capsys, tmp_path):
-    scripted([0.5, 0.25, 0.75], SaveModel("score"), path=tmp_path).fit(3)
-    file = tmp_path / "models" / "model.pth"
-    assert capsys.readouterr().out.splitlines() == [
-        f"epoch 0: `score` is 0.5, the best so far; saved as {file}",
-        f"epoch 2: `score` is 0.75, the best so far; saved as {file}",
-        "the model has its best weights: `score` 0.75 in epoch 2",
-    ]
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (
+            {},
+            [
+                "epoch 0: `score` is 0.5, the highest so far; saved as FILE",
+                "epoch 2: `score` is 0.75, the highest so far; saved as FILE",
+                "the model has its best weights: `score` 0.75 in epoch 2",
+            ],
+        ),
+        (
+            {"comp": "min", "load_best": False},
+            [
+                "epoch 0: `score` is 0.5, the lowest so far; saved as FILE",
+                "epoch 1: `score` is 0.25, the lowest so far; saved as FILE",
+                "the best weights are in FILE: `score` 0.25 in epoch 1",
+            ],
+        ),
+        (
+            {"at_end": True},
+            [
+                "epoch 0: `score` is 0.5, the highest so far; in FILE until the fit ends",
+                "epoch 2: `score` is 0.75, the highest so far; in FILE until the fit ends",
+                "the last weights are saved as FILE",
+            ],
+        ),
+        ({"every_epoch": 2}, ["epoch 0: saved as FILE_0", "epoch 2: saved as FILE_2"]),
+    ],
+    ids=str,
+)
+def test_what_is_saved_is_told(given, lines, capsys, tmp_path):
+    scripted([0.5, 0.25, 0.75], SaveModel("score", **given), path=tmp_path).fit(3)
+    file = str(tmp_path / "models" / "model")
+    said = capsys.readouterr().out.replace(file, "FILE").replace(".pth", "")
+    assert said.splitlines() == lines
 
 
 @pytest.mark.parametrize("taken_up", range(4))

@@ -15,8 +15,9 @@ class SaveModel(Tracker):
 
     They go to `fname` in the learner's folder of models, with the optimizer's state if `with_opt`.
     `every_epoch=True` saves every epoch instead, as `fname_0`, `fname_1`, …; a number n those that
-    n divides. `at_end` saves the last weights too, over the best. In both cases the model stays as
-    training left it. The other arguments are those of `Tracker`.
+    n divides. `at_end` saves the last weights too, over the best. In both cases, and with
+    `load_best=False`, the model stays as training left it: then several can stand side by side, for
+    example one for each of two metrics. The other arguments are those of `Tracker`.
 
     >>> import tempfile
     >>> from torch import nn
@@ -33,6 +34,7 @@ class SaveModel(Tracker):
 
     order = Order.SAVE
     persist = (*Tracker.persist, "saved")
+    refuses = {"one batch": "it would save weights that know a single batch"}
 
     def __init__(
         self,
@@ -44,6 +46,8 @@ class SaveModel(Tracker):
         at_end: bool = False,
         with_opt: bool = False,
         reset_on_fit: bool = True,
+        *,
+        load_best: bool = True,
     ) -> None:
         super().__init__(monitor, comp, min_delta, reset_on_fit)
         if not isinstance(every_epoch, int) or every_epoch < 0:
@@ -59,7 +63,10 @@ class SaveModel(Tracker):
         self.every_epoch = every_epoch
         self.at_end = at_end
         self.with_opt = with_opt
-        self.controls = () if every_epoch or at_end else ("final weights",)
+        self.load_best = load_best
+        file = f"the file {self._stem}{'_…' if every_epoch else ''}.pth"
+        decides = load_best and not every_epoch and not at_end
+        self.controls = ("final weights", file) if decides else (file,)
         self.saved: str | None = None
         self.last_saved_path: Path | None = None
 
@@ -80,21 +87,30 @@ class SaveModel(Tracker):
         epoch = self.learn.epoch
         if self.every_epoch:
             if epoch % self.every_epoch == 0:
-                self._save(f"{self._stem}_{epoch}")
+                path = self._save(f"{self._stem}_{epoch}")
+                self.learn.say(f"epoch {epoch}: saved as {path}")
             return
         super().after_epoch()
         if self.new_best:
             path = self._save(self._stem)
             self.learn.say(
-                f"epoch {epoch}: `{self.monitor}` is {self.best:.5g}, the best so far; "
-                f"saved as {path}"
+                f"epoch {epoch}: `{self.monitor}` is {self.best:.5g}, the {self.extreme} so far; "
+                + (f"in {path} until the fit ends" if self.at_end else f"saved as {path}")
             )
 
     def after_fit(self) -> None:
-        if self._began and self.at_end:
-            self._save(self._stem)
-        elif self._began and not self.every_epoch:
-            self._load_best()
+        if not self._began or self.every_epoch:
+            return
+        if self.at_end:
+            self.learn.say(f"the last weights are saved as {self._save(self._stem)}")
+        elif self.saved is not None:
+            self._end_with(self.saved)
+        elif self.learn.recorder.values:
+            warnings.warn(
+                f"`{self.monitor}` was finite in no epoch, so `SaveModel` saved nothing; the "
+                "weights are those that training ended with",
+                stacklevel=2,
+            )
 
     @property
     def _stem(self) -> str:
@@ -105,20 +121,20 @@ class SaveModel(Tracker):
         self.saved = file
         return self.last_saved_path
 
-    def _load_best(self) -> None:
-        if self.saved is not None:
-            self.learn.load(self.saved, with_opt=self.with_opt)
-            self.learn.say(f"the model has its best weights: `{self.monitor}` {self.shown_best()}")
-        elif self.learn.recorder.values:
-            warnings.warn(
-                f"`{self.monitor}` was finite in no epoch, so `SaveModel` saved nothing; the "
-                "weights are those that training ended with",
-                stacklevel=2,
-            )
+    def _end_with(self, best: str) -> None:
+        if self.load_best:
+            self.learn.load(best, with_opt=self.with_opt)
+            where = "the model has its best weights"
+        else:
+            where = f"the best weights are in {self._path(best)}"
+        self.learn.say(f"{where}: `{self.monitor}` {self.shown_best()}")
+
+    def _path(self, file: str) -> Path:
+        return Path(self.learn.path) / self.learn.model_dir / f"{file}.pth"
 
     def _check_folder(self) -> None:
         """Find out before training, not after it, whether a file can be written."""
-        folder = (Path(self.learn.path) / self.learn.model_dir / self._stem).parent
+        folder = self._path(self._stem).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-import numpy as np
 from torch.optim import lr_scheduler
 
 from learnlite import optim
@@ -15,6 +14,7 @@ from learnlite.events import CancelFitException, Order
 from learnlite.optim.decay import layer_group_of
 from learnlite.tally import Clock, LossLog
 from learnlite.tracking import Comparison, Tracker
+from learnlite.types import check_number, counted
 
 
 class TerminateOnNaN(Callback):
@@ -115,8 +115,8 @@ class EarlyStopping(Tracker):
         if self.wait >= self.patience:
             message = (
                 f"epoch {self.learn.epoch}: training stops, as `{self.monitor}` is "
-                f"{self.value():.5g} and has not improved for {self.wait} epochs; its best was "
-                f"{self.shown_best()}"
+                f"{self.value():.5g} and has not improved for {counted(self.wait, 'epoch')}; its "
+                f"{self.extreme} was {self.shown_best()}"
             )
             self.learn.say(message)
             raise CancelFitException(message)
@@ -164,6 +164,10 @@ class ReduceLROnPlateau(Tracker):
         super().__init__(monitor, comp, min_delta, reset_on_fit)
         _check_count("patience", patience, 0)
         _check_count("cooldown", cooldown, 0)
+        for name, value in (("factor", factor), ("threshold", threshold), ("eps", eps)):
+            check_number(name, value)
+        for floor in min_lr if isinstance(min_lr, Sequence) else [min_lr]:
+            check_number("min_lr", floor)
         if not 0 < factor < math.inf or factor == 1:
             raise ValueError(
                 "`factor` multiplies the rate (0.1), or divides it if above 1 (10); "
@@ -218,8 +222,8 @@ class ReduceLROnPlateau(Tracker):
         after = optim.get_hyper(opt, "lr")
         if after != before:
             self.learn.say(
-                f"epoch {self.learn.epoch}: the learning rate goes from {_shown(before)} to "
-                f"{_shown(after)}, as `{self.monitor}` is {value:.5g}; its best was "
+                f"epoch {self.learn.epoch}: the learning rate goes from {_rates(before)} to "
+                f"{_rates(after)}, as `{self.monitor}` is {value:.5g}; its {self.extreme} was "
                 f"{self.shown_best()}"
             )
 
@@ -231,7 +235,7 @@ class ReduceLROnPlateau(Tracker):
             mode="min" if self.falls else "max",
             factor=min(self.factor, 1 / self.factor),
             patience=self.patience,
-            threshold=self.min_delta or self.threshold,
+            threshold=self.min_delta or self.threshold,  # a `min_delta` that is given comes first
             threshold_mode="abs" if self.min_delta else self.threshold_mode,
             cooldown=self.cooldown,
             min_lr=self._floors(),
@@ -273,12 +277,13 @@ class ReduceLROnPlateau(Tracker):
 
 
 def _check_count(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"`{name}` counts epochs and must be at least {least}, got {value!r}")
+    check_number(name, value, whole=True)
+    if value < least:
+        raise ValueError(f"`{name}` counts epochs and must be at least {least}, got {value}")
 
 
-def _shown(rates: list[float]) -> str:
-    """The rates of the layer groups, or the one that all have."""
+def _rates(rates: list[float]) -> str:
+    """The rates of the layer groups for a message, or the one that all have."""
     texts = [f"{rate:.3g}" for rate in rates]
     return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
 
