@@ -12,6 +12,7 @@ from learnlite.callback import Callback
 from learnlite.events import Order
 from learnlite.losses.base import HALF
 from learnlite.shapes import shape_of
+from learnlite.types import check_number
 
 
 class RandomErasing(Callback):
@@ -43,6 +44,9 @@ class RandomErasing(Callback):
         min_aspect: float = 0.3,
         max_count: int = 1,
     ) -> None:
+        for name, value in (("p", p), ("sl", sl), ("sh", sh), ("min_aspect", min_aspect)):
+            check_number(name, value)
+        check_number("max_count", max_count, whole=True)
         if not 0 <= p <= 1:
             raise ValueError(f"`p` is the part of the images that is changed, 0 to 1; got {p}")
         if not 0 <= sl <= sh <= 1:
@@ -123,6 +127,10 @@ class ProgressiveResize(Callback):
         pct_end: float = 0.75,
         multiple: int = 16,
     ) -> None:
+        for name, value in (("start", start), ("end", end), ("multiple", multiple)):
+            check_number(name, value, whole=True)
+        for name, value in (("pct_start", pct_start), ("pct_end", pct_end)):
+            check_number(name, value)
         if not 1 <= start <= end:
             raise ValueError(
                 "images grow from `start` to `end` pixels: 1 <= start <= end; "

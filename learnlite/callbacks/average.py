@@ -10,6 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from learnlite.callback import Callback
 from learnlite.events import Order
+from learnlite.types import check_number
 
 
 class EMA(Callback):
@@ -29,6 +30,7 @@ class EMA(Callback):
     run_valid = False
 
     def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
+        check_number("decay", decay)
         if not 0 <= decay < 1:
             raise ValueError(
                 f"`decay` is the share of the average that stays, from 0 to below 1; got {decay}"
@@ -94,9 +96,11 @@ class SWA(Callback):
     run_train = False
 
     def __init__(self, start: float = 0.75) -> None:
-        if start < 0 or (start >= 1 and start != int(start)):
+        check_number("start", start)
+        if not (0 <= start < 1 or (start >= 1 and not isinstance(start, float))):
             raise ValueError(
-                f"`start` is an epoch (an integer from 0) or a part of them below 1, got {start}"
+                "`start` is an epoch (an integer from 0), or a part of the epochs below 1 (0.75), "
+                f"got {start}"
             )
         self.start = start
         self._averages: list[Tensor] = []

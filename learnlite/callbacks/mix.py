@@ -1,5 +1,6 @@
 """Mixing the items of a batch with each other: mixup, CutMix, and one of both a batch."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
@@ -12,6 +13,7 @@ from learnlite.events import Order
 from learnlite.losses.soft import check_takes_soft, soft_targets
 from learnlite.seeds import mix
 from learnlite.shapes import shape_of
+from learnlite.types import check_number
 
 _CHOICE = 0x63757475  # sets the draws of `CutMixUp` apart from all others made of the seed
 
@@ -225,6 +227,7 @@ class CutMixUp(Mixing):
     ) -> None:
         self.mixup_alpha = _positive("mixup_alpha", mixup_alpha)
         self.cutmix_alpha = _positive("cutmix_alpha", cutmix_alpha)
+        check_number("mixup_share", mixup_share)
         if not 0 <= mixup_share <= 1:
             raise ValueError(
                 f"`mixup_share` is the part of the batches that mixup gets, from 0 to 1; "
@@ -289,9 +292,10 @@ def _kind(value: object) -> str:
 
 
 def _positive(name: str, alpha: float) -> float:
-    if not alpha > 0:
+    check_number(name, alpha)
+    if not 0 < alpha < math.inf:
         raise ValueError(
-            f"`{name}` shapes Beta(alpha, alpha), which gives the shares, and must be above 0, "
-            f"got {alpha}; leave the callback out to mix nothing"
+            f"`{name}` shapes Beta(alpha, alpha), which gives the shares, and must be above 0 and "
+            f"finite, got {alpha}; leave the callback out to mix nothing"
         )
     return alpha

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from learnlite.callback import Callback
 from learnlite.data.batch import batch_size
 from learnlite.events import Order
+from learnlite.types import check_number
 
 
 class SAM(Callback):
@@ -33,7 +34,8 @@ class SAM(Callback):
     refuses = {"loss scaling": "its second gradient would need a scale of its own"}
 
     def __init__(self, rho: float = 0.05, adaptive: bool = False) -> None:
-        if rho <= 0:
+        check_number("rho", rho)
+        if not rho > 0:
             raise ValueError(f"`rho` is a distance above 0, got {rho}")
         self.rho = rho
         self.adaptive = adaptive

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learnlite.losses.base import HALF, FlatLoss
 from learnlite.shapes import class_axis, labels_like, shape_of
+from learnlite.types import check_number
 
 _INT64 = torch.int64
 
@@ -203,7 +204,8 @@ class FocalLoss(ClassLoss):
         ignore_index: int = -100,
     ) -> None:
         super().__init__(axis, weight, reduction, ignore_index)
-        if gamma < 0:
+        check_number("gamma", gamma)
+        if not gamma >= 0:
             raise ValueError(f"`gamma` must be at least 0, got {gamma}")
         self.gamma = gamma
 
@@ -250,6 +252,7 @@ def _without(shape: torch.Size, axis: int) -> tuple[int, ...]:
 
 
 def _checked_share(name: str, share: float) -> float:
+    check_number(name, share)
     if not 0 <= share < 1:
         raise ValueError(f"`{name}` is the share left to doubt, from 0 to below 1; got {share}")
     return share
