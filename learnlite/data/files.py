@@ -1,0 +1,189 @@
+"""Which files there are: in order, the same on every machine."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+_IMAGES = ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .gif .tif .tiff"
+image_extensions = frozenset(_IMAGES.split(" "))
+"""Those of the formats that images are read from: JPEG, PNG, WebP, BMP, GIF and TIFF."""
+
+_MOST_NAMED = 8
+
+
+def get_files(
+    path: str | Path,
+    extensions: str | Iterable[str] | None = None,
+    recurse: bool = True,
+    folders: str | Sequence[str] | None = None,
+    followlinks: bool = False,
+) -> list[Path]:
+    """The files in `path` and the folders below, in order of their names, without hidden ones.
+
+    `extensions` as ".csv" or "csv", in any case; `folders` are those right in `path` to look into
+    (with "." for the files that lie in `path` itself). Linked folders are looked into only with
+    `followlinks`, each once.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name in ("b.txt", "a.TXT", ".hidden.txt", "c.csv"):
+    ...         Path(folder, name).touch()
+    ...     [file.name for file in get_files(folder, "txt")]
+    ['a.TXT', 'b.txt']
+    """
+    top = _folder(path)
+    wanted = None if extensions is None else _normal(extensions)
+    only = None if folders is None else {folders} if isinstance(folders, str) else set(folders)
+    if only is not None and not recurse:
+        raise ValueError("`folders` are those to look into, and without `recurse` none is")
+    if only is not None:
+        _check_folders(top, only)
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+
+    def walk(folder: str, at_top: bool) -> None:
+        if followlinks and not _is_new(folder, seen):
+            return
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+        for entry in ordered:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=followlinks):
+                if recurse and (not at_top or only is None or name in only):
+                    walk(entry.path, False)
+            elif at_top and only is not None and "." not in only:
+                continue
+            elif (wanted is None or _extension(name) in wanted) and entry.is_file():
+                found.append(Path(entry.path))
+
+    walk(str(top), True)
+    return found
+
+
+def get_image_files(
+    path: str | Path,
+    recurse: bool = True,
+    folders: str | Sequence[str] | None = None,
+    followlinks: bool = False,
+) -> list[Path]:
+    """The files in `path` whose extension is an image's; an error tells what is there if none is.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "labels.csv").touch()
+    ...     get_image_files(folder)
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: there are no image files in `...`, only 1 file `.csv`; ...
+    """
+    found = get_files(path, image_extensions, recurse, folders, followlinks)
+    if not found:
+        raise FileNotFoundError(
+            f"there are no image files in `{path}`, only {_census(Path(path), recurse)}; "
+            f"images are files that end in {_IMAGES}"
+        )
+    return found
+
+
+def ls(
+    path: str | Path = ".",
+    n_max: int | None = None,
+    *,
+    extensions: str | Iterable[str] | None = None,
+    hidden: bool = False,
+) -> list[Path]:
+    """What lies in a folder, in order of the names; at most `n_max` of it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "train").mkdir()
+    ...     Path(folder, "a.csv").touch()
+    ...     [entry.name for entry in ls(folder)]
+    ['a.csv', 'train']
+    """
+    top = _folder(path)
+    wanted = None if extensions is None else _normal(extensions)
+    names = sorted(
+        name
+        for name in os.listdir(top)
+        if (hidden or not name.startswith(".")) and (wanted is None or _extension(name) in wanted)
+    )
+    return [top / name for name in names[:n_max]]
+
+
+def _folder(path: str | Path) -> Path:
+    """The path of a folder that is there."""
+    top = Path(path)
+    if top.is_dir():
+        return top
+    if top.exists():
+        raise NotADirectoryError(f"`{top}` is a file, and a folder is needed")
+    near = top.parent
+    while not near.is_dir() and near != near.parent:
+        near = near.parent
+    raise FileNotFoundError(
+        f"there is no folder `{top}`; in `{near}` there is {_listed(os.listdir(near))}"
+    )
+
+
+def _check_folders(top: Path, only: set[str]) -> None:
+    missing = sorted(name for name in only if name != "." and not (top / name).is_dir())
+    if missing:
+        there = [entry.name for entry in top.iterdir() if entry.is_dir()]
+        raise FileNotFoundError(
+            f"there is no folder {missing[0]!r} in `{top}`, only {_listed(there)}"
+        )
+
+
+def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    status = os.stat(folder)
+    known = (status.st_dev, status.st_ino)
+    if known in seen:
+        return False
+    seen.add(known)
+    return True
+
+
+def _normal(extensions: str | Iterable[str]) -> set[str]:
+    given = (extensions,) if isinstance(extensions, str) else extensions
+    return {f".{extension.lower().lstrip('.')}" for extension in given}
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _census(top: Path, recurse: bool) -> str:
+    """What is there instead of images, in words."""
+    files = get_files(top, recurse=recurse)
+    kinds = Counter(_extension(file.name) for file in files)
+    words = [
+        f"{n} {'file' if n == 1 else 'files'} {f'`{kind}`' if kind else 'without an extension'}"
+        for kind, n in kinds.most_common(_MOST_NAMED)
+    ]
+    if any(entry.is_symlink() and entry.is_dir() for entry in _walk_folders(top)):
+        words.append("links to folders, which `followlinks=True` looks into")
+    if not recurse and any(entry.is_dir() for entry in top.iterdir()):
+        words.append("folders, which `recurse=True` looks into")
+    return ", ".join(words) or "empty folders"
+
+
+def _walk_folders(top: Path) -> Iterator[Path]:
+    for folder, names, _ in os.walk(top):
+        yield from (Path(folder, name) for name in names)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names for a message, and how many more there are."""
+    ordered = sorted(name for name in names if not name.startswith("."))
+    words = [f"`{_shown(name)}`" for name in ordered[:_MOST_NAMED]]
+    if len(ordered) > _MOST_NAMED:
+        words.append(f"{len(ordered) - _MOST_NAMED} more")
+    return ", ".join(words) or "nothing"
+
+
+def _shown(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
