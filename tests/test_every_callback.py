@@ -135,15 +135,15 @@ class Interrupted(Exception):
     pass
 
 
-# These end a fit within an epoch, or have nothing that goes on.
-NOT_RESUMED = {"DryRun"}
+# One ends a fit within an epoch; the other gives the weights back as they were before the fit.
+NOT_RESUMED = {"DryRun", "OverfitBatch"}
 
 
 @each
 @pytest.mark.parametrize("batches", [4, 6, 7, 10])
 def test_goes_on_exactly_from_any_batch(cls, batches, tmp_path):
     if cls.__name__ in NOT_RESUMED:
-        pytest.skip(f"{cls.__name__} ends the fit itself")
+        pytest.skip(f"{cls.__name__} leaves nothing that could go on")
     whole = learner(tmp_path)
     kept = given(cls, whole)
     whole.fit(3)
@@ -292,6 +292,8 @@ def test_leaves_everything_as_it_was_when_training_raises_at_any_event(cls, tmp_
         now = surroundings(learn)
         left = {name: (before[name], now[name]) for name in now if before[name] != now[name]}
         assert not left, f"after a bomb at {event}, order {order}"
+        if cls.__name__ == "OverfitBatch":
+            continue  # which gives back the weights of the beginning
         if event not in ("after_step", "after_fit", "around_fit") and hasattr(last, "weights"):
             for ours, theirs in zip(learn.model.parameters(), last.weights, strict=True):
                 assert torch.equal(ours, theirs), f"weights after a bomb at {event}, {order}"
@@ -330,7 +332,7 @@ REFUSED = [
     ("CutMix", "CutMixUp", "MixUp"),
     ("DryRun", "OverfitBatch", "ShortEpoch"),
     ("EMA", "SWA"),
-    ("SaveModel", "SWA"),
+    ("OverfitBatch", "SaveModel", "SWA"),
     ("Compile", "ActivationStats"),
     ("Compile", "HookCallback"),
     ("Compile", "NaNGuard"),

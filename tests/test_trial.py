@@ -11,7 +11,18 @@ from tiny import digits_loaders, linear_learner, net, silent
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from learnlite import Callback, CSVLogger, DataLoaders, Learner, TerminateOnNaN, accuracy, on
+from learnlite import (
+    SWA,
+    Callback,
+    CSVLogger,
+    DataLoaders,
+    Learner,
+    ProgressBar,
+    SaveModel,
+    TerminateOnNaN,
+    accuracy,
+    on,
+)
 from learnlite.callbacks.dry_run import DryRun
 from learnlite.callbacks.trial import OverfitBatch, ShortEpoch, ShortEpochCallback
 from learnlite.data import Stream
@@ -39,8 +50,11 @@ def test_a_short_epoch_has_so_many_batches_or_that_share_of_them():
     assert counted(4, 0, ShortEpoch(100)) == (4, 0)
 
 
-def test_the_name_of_fastai_is_the_same_callback():
+def test_the_name_of_fastai_is_the_same_callback_and_takes_its_argument():
     assert ShortEpochCallback is ShortEpoch
+    assert ShortEpochCallback(pct=0.1).n == ShortEpoch(0.1).n
+    with pytest.raises(ValueError, match="`n` and `pct` say the same; give one of them, got 20 an"):
+        ShortEpoch(20, pct=0.1)
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.0, 1.5, 0.0, True, "all"])
@@ -68,6 +82,18 @@ def test_validation_by_itself_is_whole():
 
 
 # One batch by heart
+
+
+class Counting(nn.CrossEntropyLoss):
+    """A loss that counts, in a buffer, how often it trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, pred, targ):
+        self.calls += torch.is_grad_enabled()
+        return super().forward(pred, targ)
 
 
 def overfit(model, dls=None, lr=0.01, n=100, **kwargs):
@@ -102,7 +128,43 @@ def test_a_model_that_cannot_learn_is_told_where_to_look():
     _, cb, _ = overfit(model, n=20)
     assert cb.learns is False
     assert "did not learn this batch" in cb.verdict
-    assert "1 frozen tensors" in cb.verdict and "dropout (up to 0.5)" in cb.verdict
+    assert "the 1 frozen tensor of" in cb.verdict and "dropout (up to 0.5)" in cb.verdict
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_model_optimizer_and_loss_are_given_back_unless_they_are_to_be_kept(fitted):
+    def weights(learn):
+        return copy.deepcopy([learn.model.state_dict(), learn.opt.state_dict()])
+
+    learn = silent(Learner(digits_loaders(), net(0.3), lr=0.01, loss_func=(loss := Counting())))
+    learn.say = lambda text: None
+    learn.create_opt()
+    if fitted:
+        learn.fit(1)
+    before = weights(learn)
+    learn.fit(1, cbs=(cb := OverfitBatch(30)))
+    assert cb.learns is not None and same(before, weights(learn)) and loss.calls == 6 * fitted
+    learn.fit(1, cbs=OverfitBatch(30, keep=True))
+    assert not same(before, weights(learn))
+
+
+def test_they_are_given_back_after_an_error():
+    def fail(learn):
+        raise ArithmeticError
+
+    learn = silent(Learner(digits_loaders(), net(), lr=0.01))
+    before = copy.deepcopy(learn.model.state_dict())
+    with pytest.raises(ArithmeticError):
+        learn.fit(1, cbs=[OverfitBatch(), on(after_train=fail)])
+    assert same(before, learn.model.state_dict())
+
+
+@pytest.mark.parametrize("save", [SaveModel(), SaveModel(every_epoch=True), SWA(0)])
+def test_weights_that_know_one_batch_are_not_saved(save, tmp_path):
+    learn = silent(Learner(digits_loaders(), net(), path=tmp_path))
+    with pytest.raises(ValueError, match="both drive `final weights`|that know a single batch"):
+        learn.fit(1, cbs=[OverfitBatch(), save])
+    assert not list(tmp_path.iterdir())
 
 
 def test_dropout_does_not_hide_that_a_batch_is_learnt():
@@ -279,6 +341,22 @@ def test_a_check_knows_every_kind_of_loader(kind, tmp_path):
     learn.say = lambda text: None
     learn.check(cbs=on(before_batch=lambda learn: seen.append(len(learn.yb[0]))))
     assert seen == sizes
+
+
+def test_what_others_say_is_hushed_until_the_report(tmp_path, capsys):
+    def tell(learn):
+        learn.say("too early")
+
+    for front in (ProgressBar(), ProgressBar(bars=False), None):
+        learn = learner(tmp_path)
+        del learn.say
+        learn.add_cb([front] if front else [])
+        said = learn.say
+        learn.check(cbs=[SaveModel(), on(before_fit=tell, after_batch=tell, after_fit=tell)])
+        out = capsys.readouterr().out
+        assert "too early" not in out and "the lowest so far" not in out
+        assert out.count("dry run: no fault met") == 1
+        assert learn.say == said
 
 
 def test_callbacks_that_set_the_length_of_an_epoch_stand_aside(tmp_path):

@@ -20,7 +20,7 @@ from learnlite.data.batch import batch_size, map_batch
 from learnlite.data.torch_loader import kept_generators
 from learnlite.events import CancelFitException, Order
 from learnlite.tally import read_together
-from learnlite.types import Batch, EpochLoader
+from learnlite.types import Batch, EpochLoader, counted
 
 if TYPE_CHECKING:
     from learnlite.learner import Learner
@@ -52,6 +52,7 @@ class DryRun(Callback):
         self._losses: list[tuple[str, Any]] = []
         self._lines: list[str] = []
         self._stage = f"as a folder was made for the files below {learn.path}"
+        said, learn.say = learn.say, _hush  # what others tell of this fit is not so: it is undone
         try:
             with _files_elsewhere(learn) as self._folder, kept_generators(learn.dls.valid):
                 loaders[0] = ends = _Ends(train, self._reach)
@@ -65,6 +66,7 @@ class DryRun(Callback):
             raise
         finally:
             loaders[0] = train
+            learn.say = said
         seconds = time.perf_counter() - begun
         self.report = "\n  ".join(
             [f"dry run: no fault met in {seconds:.1f} s", *self._lines, _sizes(learn)]
@@ -72,13 +74,13 @@ class DryRun(Callback):
         learn.say(self.report)
 
     def before_fit(self) -> None:
+        self.learn.say = _hush  # the bars have put theirs in its place
         self._reach("as the fit was set up")
 
     def before_batch(self) -> None:
         learn = self.learn
         kind = "last training" if learn.iter else "first training"
-        n = batch_size(learn.yb or learn.xb)
-        samples = "1 sample" if n == 1 else f"{n} samples"
+        samples = counted(batch_size(learn.yb or learn.xb), "sample")
         self._batch = f"{kind if learn.training else 'validation'} batch of {samples}"
         self._reach(f"on the {self._batch}")
 
@@ -135,6 +137,10 @@ class DryRun(Callback):
                 "new one is written beside the old one, so there must be room for two",
                 stacklevel=2,
             )
+
+
+def _hush(text: str) -> None:
+    pass
 
 
 class _Ends:

@@ -1,13 +1,14 @@
 """Trial runs: a short one, and one that asks whether the model can learn at all."""
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import ceil, isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from learnlite import checkpoint
 from learnlite.callback import Callback
 from learnlite.data import DataLoaders
 from learnlite.data.batch import batch_size, map_batch, move
@@ -15,7 +16,7 @@ from learnlite.data.torch_loader import generators_of, kept_generators
 from learnlite.events import Order
 from learnlite.seeds import kept_rng, seed_torch
 from learnlite.tally import read_together
-from learnlite.types import Batch, EpochLoader
+from learnlite.types import Batch, EpochLoader, counted
 
 _LEARNT = 0.1  # a loss below this part of its start counts as learnt
 _SEED = 0  # for the order of a loader without epochs: any number will do, always the same
@@ -25,16 +26,21 @@ class ShortEpoch(Callback):
     """Makes every epoch short: `n` batches, or the share `n` of the epoch if it is below 1.
 
     Schedules and bars go by the short epoch, so a one-cycle runs to its end. With
-    `short_valid=False` validation stays whole.
+    `short_valid=False` validation stays whole. `pct` is fastai's word for `n`; neither is 0.01.
 
     >>> ShortEpoch(20)           # twenty batches to train on, twenty to validate on
-    ShortEpoch(n=20, short_valid=True)
+    ShortEpoch(n=20, short_valid=True, pct=None)
     """
 
     order = Order.SETUP
     controls = ("epoch length",)
 
-    def __init__(self, n: float = 0.01, short_valid: bool = True) -> None:
+    def __init__(
+        self, n: float | None = None, short_valid: bool = True, *, pct: float | None = None
+    ) -> None:
+        if n is not None and pct is not None:
+            raise ValueError(f"`n` and `pct` say the same; give one of them, got {n} and {pct}")
+        n = next((given for given in (n, pct) if given is not None), 0.01)
         whole = isinstance(n, int) and not isinstance(n, bool)
         if not (n >= 1 if whole else isinstance(n, float) and 0 < n < 1):
             raise ValueError(
@@ -43,6 +49,7 @@ class ShortEpoch(Callback):
             )
         self.n = n
         self.short_valid = short_valid
+        self.pct = None  # it is kept as `n`
 
     @contextmanager
     def around_fit(self) -> Generator[None]:
@@ -65,14 +72,14 @@ class OverfitBatch(Callback):
     It can if the loss falls below a tenth of its start, in training or in evaluation mode, or if
     all labels are right in the end; a model that cannot do this will not learn the whole set
     either. The batch is the first of the training loader's first epoch; validation is on that batch
-    too. After the fit `learns` is true or false and `verdict` the sentence that was said.
+    too. After the fit `learns` is true or false and `verdict` the sentence that was said; model and
+    optimizer are as they were before, unless you say `keep=True`.
 
     >>> OverfitBatch(n=200)      # learn.fit(1, 1e-3, cbs=OverfitBatch(n=200))
-    OverfitBatch(n=200)
+    OverfitBatch(n=200, keep=False)
     """
 
     order = Order.SETUP
-    controls = ("epoch length",)
     persist = ("_first", "_last", "_valid", "_right")
 
     learns: bool | None = None
@@ -80,15 +87,19 @@ class OverfitBatch(Callback):
     verdict: str = ""
     """What was said at the end of the fit."""
 
-    def __init__(self, n: int = 100) -> None:
+    def __init__(self, n: int = 100, *, keep: bool = False) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"`n` counts the batches of an epoch and must be at least 1, got {n}")
         self.n = n
+        self.keep = keep
+        given_back = () if keep else ("final weights", "one batch")
+        self.controls = ("epoch length", *given_back)
 
     @contextmanager
     def around_fit(self) -> Generator[None]:
         learn = self.learn
         loaders, progress = learn.dls.loaders, learn.progress
+        changed = [m for m in (learn.model, learn.loss_func) if isinstance(m, nn.Module)]
         kept = list(loaders)
         batch = _first_batch(learn.dls)
         self._labels = _Labels.of(learn.dls.split(batch)[1], learn.loss_func)
@@ -99,11 +110,14 @@ class OverfitBatch(Callback):
         self._right: Tensor | None = None
         loaders[:] = [_Repeated(batch, self.n), _Repeated(batch, 1)]
         progress.n_iter, progress.n_valid = self.n, 1
-        try:
-            yield
-        finally:
-            loaders[:] = kept
-            self._labels = None
+        with ExitStack() as stack:
+            if not self.keep:
+                stack.enter_context(checkpoint.unchanged(*changed, opt=learn.opt))
+            try:
+                yield
+            finally:
+                loaders[:] = kept
+                self._labels = None
 
     def before_batch(self) -> None:
         self._yb = self.learn.yb  # as the loader gives them: another may change them
@@ -124,26 +138,22 @@ class OverfitBatch(Callback):
     def after_fit(self) -> None:
         if self._first is None or self._last is None:
             return
+        learn, labels = self.learn, self._labels
         nan = torch.tensor(float("nan"))
         found = (self._first, self._last, self._valid, self._right)
         first, last, valid, right = read_together([nan if v is None else v for v in found])
-        labels = self._labels
         enough = _LEARNT * first if first > 0 else first
         all_right = labels is not None and right == labels.n
         self.learns = isfinite(last) and (last < enough or valid < enough or all_right)
         can = "the model can learn" if self.learns else "the model did not learn this batch"
-        text = (
-            f"{can}: on one batch of {self._n_samples} the loss went from {first:.4g} to "
-            f"{last:.4g} in {self.learn.progress.train_iter} rounds ({valid:.4g} in evaluation)"
+        losses = (
+            f"on one batch of {self._n_samples} the loss went from {first:.4g} to {last:.4g} "
+            f"in {counted(learn.progress.train_iter, 'round')} ({valid:.4g} in evaluation)"
         )
-        if labels is not None and isfinite(right):
-            text += (
-                f", and {right:.0f} of {labels.n} labels are right (the commonest label alone "
-                f"gives {labels.commonest})"
-            )
-        advice = _advice(self.learn, labels, learns=self.learns, nan=not isfinite(last))
-        self.verdict = text + (f". {advice}" if advice else "")
-        self.learn.say(self.verdict)
+        hits = labels.shown(right) if labels is not None and isfinite(right) else ""
+        advice = _advice(learn, labels, learns=self.learns, nan=not isfinite(last))
+        self.verdict = f"{can}: {losses}{hits}{advice and '. '}{advice}"
+        learn.say(self.verdict)
 
 
 def _advice(learn: Any, labels: "_Labels | None", *, learns: bool, nan: bool) -> str:
@@ -159,7 +169,8 @@ def _advice(learn: Any, labels: "_Labels | None", *, learns: bool, nan: bool) ->
         hints.append("another rate (`learn.lr_find()`) or more steps (`n`)")
     frozen = [p for p in learn.model.parameters() if not p.requires_grad]
     if frozen:
-        hints.append(f"the {len(frozen)} frozen tensors of the model (`learn.unfreeze()`)")
+        tensors = counted(len(frozen), "frozen tensor")
+        hints.append(f"the {tensors} of the model (`learn.unfreeze()`)")
     noisy = [repr(cb) for cb in learn.callbacks if {"mixing", "smoothing"} & set(cb.controls)]
     hints += [f"`{cb}`, which makes the targets soft" for cb in noisy]
     dropout = [m.p for m in learn.model.modules() if isinstance(m, nn.Dropout) and m.p]
@@ -189,6 +200,13 @@ class _Labels:
             return None
         ignore_index = getattr(loss_func, "ignore_index", -100)
         return cls(targ, ignore_index, getattr(loss_func, "axis", 1))
+
+    def shown(self, right: float) -> str:
+        """That so many are right, beside what a model gets that always says the same."""
+        return (
+            f", and {right:.0f} of {self.n} labels are right (the commonest label alone gives "
+            f"{self.commonest})"
+        )
 
     def right(self, pred: Any, targ: Tensor) -> Tensor | None:
         """How many labels have the highest output, on the device; None if that is not to tell."""
