@@ -22,3 +22,12 @@ def axes(ax: Any = None, *, n: int | None = None, width: float = 6.0, height: fl
         1, columns, figsize=(width * columns, height), squeeze=False, constrained_layout=True
     )
     return new[0, 0] if n is None else list(new[0, :n])
+
+
+def count_along(ax: Any, what: str) -> None:
+    """Name what is counted along the x-axis (`batch`, `epoch`); no tick stands at a half of one."""
+    pyplot()  # says how to get matplotlib
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_xlabel(what)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -43,12 +43,16 @@ class Series:
             self._read = [torch.cat(self._read)]
         return self._read[0] if self._read else None
 
-    def of(self, idx: int | str) -> Tensor:
-        """Those of one thing, by position or name: of shape (batches, numbers)."""
+    def check(self) -> Tensor:
+        """All of them, or an error that says what is to be done first."""
         rows = self.read()
         if rows is None:
             raise ValueError(f"no {self.what} are recorded yet; give this callback to a fit first")
-        return rows[:, self.position(idx)]
+        return rows
+
+    def of(self, idx: int | str) -> Tensor:
+        """Those of one thing, by position or name: of shape (batches, numbers)."""
+        return self.check()[:, self.position(idx)]
 
     def position(self, idx: int | str) -> int:
         """Where a thing stands, given by name or by an index, which may count from the end."""

@@ -54,6 +54,7 @@ MAKE = {
     "TorchScheduler": lambda cls: cls(
         lambda opt: torch.optim.lr_scheduler.StepLR(opt, 2, gamma=0.9)
     ),
+    "HookCallback": lambda cls: cls(hook=lambda m, i, o: None),
     "LRFinder": lambda cls: cls(1e-4, 1e-2, num_it=1000, stop_div=False),
     "ReduceLROnPlateau": lambda cls: cls("train_loss", patience=0, factor=0.5),
     "SWA": lambda cls: cls(start=0.3),

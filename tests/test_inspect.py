@@ -38,6 +38,10 @@ class Keep(HookCallback):
         super().after_batch()
 
 
+def hooked(**kwargs):
+    return HookCallback(hook=lambda m, i, o: None, **kwargs)
+
+
 class Shared(nn.Module):
     """Calls one layer twice, one only when asked, and gives a dict."""
 
@@ -68,7 +72,7 @@ def test_hooks_are_there_in_training_and_nowhere_else():
         seen.append((learn.training, hooks_on(learn.model)))
 
     learn = learner(on(after_pred=look))
-    learn.fit(1, cbs=HookCallback())
+    learn.fit(1, cbs=hooked())
     learn.validate()
     assert set(seen) == {(True, 3), (False, 0)}
     assert hooks_on(learn.model) == 0
@@ -77,7 +81,7 @@ def test_hooks_are_there_in_training_and_nowhere_else():
 def test_every_other_batch_has_hooks():
     seen = []
     learn = learner(on(after_pred=lambda learn: seen.append(hooks_on(learn.model)), order=0))
-    learn.fit(1, cbs=HookCallback(every=3))
+    learn.fit(1, cbs=hooked(every=3))
     assert seen[:6] == [3, 0, 0, 3, 0, 0]
 
 
@@ -89,7 +93,7 @@ def test_after_an_error_no_hook_stays(every, event):
 
     learn = learner(on(**{event: fail}))
     with pytest.raises(KeyError):
-        learn.fit(1, cbs=HookCallback(every=every, remove_end=False))
+        learn.fit(1, cbs=hooked(every=every, remove_end=False))
     assert hooks_on(learn.model) == 0
 
 
@@ -107,27 +111,38 @@ def test_hooks_may_stay_after_the_fit_until_removed():
 
 def test_modules_are_given_as_modules_or_names():
     learn = learner()
-    cb = HookCallback(modules=[learn.model[2], "4"])
+    cb = hooked(modules=[learn.model[2], "4"])
     learn.fit(1, cbs=cb)
     assert cb.names == ["2", "4"]
     with pytest.raises(ValueError, match="`modules` has `head`, which is not a part of the model"):
-        learn.fit(1, cbs=HookCallback(modules=["head"]))
+        learn.fit(1, cbs=hooked(modules=["head"]))
     with pytest.raises(ValueError, match="take them from `learn.model`"):
-        learn.fit(1, cbs=HookCallback(modules=[nn.Linear(1, 1)]))
+        learn.fit(1, cbs=hooked(modules=[nn.Linear(1, 1)]))
     with pytest.raises(ValueError, match="`every` counts batches and must be at least 1, got 0"):
-        HookCallback(every=0)
+        hooked(every=0)
+
+
+def test_a_hook_callback_without_a_hook_is_refused():
+    class Nothing(HookCallback):
+        pass
+
+    for cls in (HookCallback, Nothing):
+        with pytest.raises(TypeError, match="does nothing yet: give your subclass a method `hook"):
+            cls()
+    with pytest.raises(TypeError, match="`every` must be a whole number, got 2.0"):
+        hooked(every=2.0)
 
 
 def test_the_layers_without_parameters_are_hooked_on_demand():
-    cb = HookCallback(include_paramless=True)
+    cb = hooked(include_paramless=True)
     learner().fit(1, cbs=cb)
     assert cb.names == ["0", "1", "2", "3", "4"]
 
 
 def test_hooks_on_gradients():
-    cb = HookCallback(modules=["4"], is_forward=False)
     seen = []
-    cb.hook = lambda m, i, o: seen.append(o[0].shape)
+    see = lambda m, i, o: seen.append(o[0].shape)  # noqa: E731
+    cb = HookCallback(modules=["4"], is_forward=False, hook=see)
     learner().fit(1, cbs=cb)
     assert set(seen) == {torch.Size([16, 4])}
 
@@ -320,7 +335,7 @@ def test_what_is_not_there_is_said():
     with pytest.raises(ValueError, match="no histograms are recorded; use"):
         stats.hist(0)
     assert repr(ActivationStats(every=2)) == (
-        "ActivationStats(modules=None, every=2, with_hist=False, include_paramless=False)"
+        "ActivationStats(with_hist=False, modules=None, every=2, include_paramless=False)"
     )
 
 
@@ -401,4 +416,22 @@ def test_plots_show_what_was_recorded():
     grads.plot("zeros")
     with pytest.raises(ValueError, match="`what='update'` is not recorded"):
         grads.plot("update")
+    assert stats.color_dim("1", figsize=(5, 2)).get_title() == "`1` BatchNorm1d"
+    assert plt.gcf().get_size_inches().tolist() == [5, 2]
+    for drawn in (*panels, ax, grads.plot()):
+        assert drawn.get_xlabel() == "batch"
+        assert all(tick == int(tick) for tick in drawn.get_xticks())
     plt.close("all")
+
+
+def test_plots_before_a_fit_say_that_one_is_needed():
+    pytest.importorskip("matplotlib")
+    stats = ActivationStats(True)
+    for draw in (
+        stats.plot_layer_stats,
+        lambda: stats.color_dim(0),
+        lambda: stats.plot_hist(0),
+        GradientStats().plot,
+    ):
+        with pytest.raises(ValueError, match="recorded yet; give this callback to a fit first"):
+            draw()

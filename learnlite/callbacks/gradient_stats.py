@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learnlite.callback import Callback, did_you_mean
 from learnlite.events import Order
-from learnlite.plots import axes, pyplot
+from learnlite.plots import axes, count_along, pyplot
 from learnlite.series import Series
 
 _lists: Any = torch  # its operations on lists of tensors, `_foreach_…`, are typed as private
@@ -131,6 +131,7 @@ class GradientStats(Callback):
         fields = GradStats._fields if self.with_updates else GradStats._fields[:3]
         if what not in fields:
             raise ValueError(f"`what={what!r}` is not recorded{did_you_mean(what, fields)}")
+        self._series.check()
         rows = torch.tensor([getattr(self.param_stats(i), what) for i in range(len(self.names))])
         values = rows if what == "zeros" else rows.clamp(min=1e-12).log10()
         height = min(max(1.6 + 0.22 * len(self.names), 2.8), 12.0)
@@ -150,5 +151,6 @@ class GradientStats(Callback):
         pyplot().colorbar(image, ax=ax, label=label, pad=0.02)
         step = -(-len(self.names) // 45)  # every name, if there are not too many
         ax.set_yticks([i + 0.5 for i in range(0, len(self.names), step)], self.names[::step])
-        ax.set(title=title.get(what, "share of zeros"), xlabel="batch")
+        ax.set_title(title.get(what, "share of zeros"))
+        count_along(ax, "batch")
         return ax

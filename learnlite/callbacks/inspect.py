@@ -1,6 +1,6 @@
 """Looking inside while it trains: hooks on the layers, and statistics of what they give."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -9,9 +9,17 @@ from torch import Tensor, nn
 
 from learnlite.callback import Callback, did_you_mean
 from learnlite.events import Order
-from learnlite.hooks import Hooks, check_hookable, has_params, leaf_modules, tensors_in
-from learnlite.plots import axes, pyplot
+from learnlite.hooks import (
+    HookFunc,
+    Hooks,
+    check_hookable,
+    has_params,
+    leaf_modules,
+    tensors_in,
+)
+from learnlite.plots import axes, count_along, pyplot
 from learnlite.series import Series
+from learnlite.types import check_number
 
 NEAR_ZERO = 0.05
 """Values nearer to 0 than this count as near zero."""
@@ -24,11 +32,12 @@ LAST_BIN = 10.0
 class HookCallback(Callback):
     """Calls its method `hook(module, input, output)` in training, for each of `modules`.
 
-    `modules` are modules or their names; by default the layers that have parameters, with
-    `include_paramless` all. `every=10` looks at each tenth batch only, and the others cost nothing.
-    What `hook` gives is in `self.hooks.stored`, and `self.names` are the modules' names. The hooks
-    are on the model in training passes only, and gone after an error; with `remove_end=False` they
-    are put on once more at the end of the fit, until `self.hooks.remove()`.
+    The method is a subclass's, or a function given as `hook`. `modules` are modules or their names;
+    by default the layers that have parameters, with `include_paramless` all. `every=10` looks at
+    each tenth batch only, and the others cost nothing. What `hook` gives is in `self.hooks.stored`,
+    and `self.names` are the modules' names. The hooks are on the model in training passes only, and
+    gone after an error; with `remove_end=False` they are put on once more at the end of the fit,
+    until `self.hooks.remove()`.
 
     >>> class Shapes(HookCallback):
     ...     def hook(self, m, i, o):
@@ -57,9 +66,19 @@ class HookCallback(Callback):
         detach: bool = True,
         cpu: bool = False,
         include_paramless: bool = False,
+        hook: HookFunc | None = None,
     ) -> None:
-        if every is not None and every < 1:
-            raise ValueError(f"`every` counts batches and must be at least 1, got {every}")
+        if hook is not None:
+            vars(self)["hook"] = hook  # over the method, as fastai does
+        elif type(self).hook is HookCallback.hook:
+            raise TypeError(
+                f"`{type(self).__name__}` does nothing yet: give your subclass a method "
+                "`hook(self, m, i, o)`, or pass a function `hook=`"
+            )
+        if every is not None:
+            check_number("every", every, whole=True)
+            if every < 1:
+                raise ValueError(f"`every` counts batches and must be at least 1, got {every}")
         self.modules = modules
         self.every = every
         self.remove_end = remove_end
@@ -162,18 +181,21 @@ class ActivationStats(HookCallback):
 
     def __init__(
         self,
-        modules: Sequence[nn.Module | str] | None = None,
-        every: int | None = None,
         with_hist: bool = False,
         *,
+        modules: Sequence[nn.Module | str] | None = None,
+        every: int | None = None,
         include_paramless: bool = False,
     ) -> None:
         super().__init__(modules, every, include_paramless=include_paramless)
         self.with_hist = with_hist
         self._series = Series("layers")
+        self._kind_of: Mapping[str, str] = {}  # the name of a layer's class, by the layer's own
 
     def before_fit(self) -> None:
         self._series = Series("layers", self.names)
+        kinds = [type(module).__name__ for module in self._hooked]
+        self._kind_of = dict(zip(self.names, kinds, strict=True))
         self._position = {id(module): i for i, module in enumerate(self._hooked)}
         self._now: list[_Moments | None] = []
         self._listens = False
@@ -242,6 +264,7 @@ class ActivationStats(HookCallback):
 
         The first layers are dark, the last ones bright.
         """
+        self._series.check()
         positions = range(len(self._series.names)) if idx is None else [self._series.position(idx)]
         shades = pyplot().get_cmap("viridis")
         panels = axes(n=3, width=4.2, height=3.0)
@@ -250,7 +273,8 @@ class ActivationStats(HookCallback):
             for ax, values in zip(panels, self.layer_stats(position), strict=True):
                 ax.plot(self.iters, values, color=color, lw=1.2, label=self._series.names[position])
         for ax, title in zip(panels, ("mean", "standard deviation", "share near 0"), strict=True):
-            ax.set(title=title, xlabel="batch")
+            ax.set_title(title)
+            count_along(ax, "batch")
             ax.grid(alpha=0.25)
         panels[2].set_ylim(-0.03, 1.03)
         lines = panels[2].lines
@@ -260,19 +284,23 @@ class ActivationStats(HookCallback):
         )
         return panels
 
-    def color_dim(self, idx: int | str, ax: Any = None) -> Any:
+    def color_dim(
+        self, idx: int | str, figsize: tuple[float, float] = (8.0, 3.0), ax: Any = None
+    ) -> Any:
         """The histogram of each batch as a column, brighter where there are more values.
 
         A layer that learns well fills a band that stays; a band that shrinks to the bottom line is
         a layer that dies.
         """
         counts = self.hist(idx).log1p()
-        ax = axes(ax, width=8.0, height=3.0)
+        width, height = figsize
+        ax = axes(ax, width=width, height=height)
         extent = (self.iters[0], self.iters[-1] + (self.every or 1), 0.0, LAST_BIN)
         ax.imshow(
             counts.numpy(), origin="lower", aspect="auto", interpolation="nearest", extent=extent
         )
-        ax.set(title=self._title(idx), xlabel="batch", ylabel="|a|")
+        ax.set(title=self._title(idx), ylabel="|a|")
+        count_along(ax, "batch")
         return ax
 
     def plot_hist(self, idx: int | str, ax: Any = None) -> Any:
@@ -289,7 +317,8 @@ class ActivationStats(HookCallback):
         return ax
 
     def _title(self, idx: int | str) -> str:
-        return f"layer {self._series.names[self._series.position(idx)]}"
+        name = self._series.names[self._series.position(idx)]
+        return f"`{name}` {self._kind_of.get(name, '')}".strip()
 
 
 class _Moments(NamedTuple):
