@@ -1,6 +1,8 @@
 """How the model runs: frozen statistics, channels last, compiled; all undone after the fit."""
 
 import copy
+import logging
+import pickle
 
 import pytest
 import torch
@@ -321,8 +323,40 @@ def test_more_sizes_than_torch_compiles_are_told():
     batches = [(x[:k], x[:k].sum(1, keepdim=True)) for k in range(4, 14)]
     learn = linear_learner([])
     learn.dls = DataLoaders(batches, device="cpu")
-    with pytest.warns(UserWarning, match="more than 8 sizes.*dynamic=True"):
+    with pytest.warns(UserWarning, match="more than 8 variants.*size mismatch.*dynamic=True"):
         learn.fit(1, cbs=Compile(backend="eager"))
+
+
+def test_more_variants_than_torch_compiles_are_told_also_where_all_sizes_are_the_same():
+    learn = convs(dls=images(40))
+
+    def change(learn):
+        learn.model.norm.momentum = 0.1 / (learn.train_iter + 1)
+
+    with pytest.warns(UserWarning, match="more than 8 variants.*momentum") as caught:
+        learn.fit(4, cbs=[Compile(backend="eager"), on(before_batch=change)])
+    assert len(caught) == 1
+    assert not logging.getLogger("torch._dynamo.convert_frame").filters
+
+
+def test_a_copy_of_a_learner_trains_its_own_model():
+    learn = convs(Compile(backend="eager"))
+    learn.fit(1)
+    before = weights(learn)
+    copied = copy.deepcopy(learn)
+    copied.fit(2)
+    reference = convs()
+    reference.fit(1)
+    reference.fit(2)
+    assert equal(copied, reference)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(learn), strict=True))
+
+
+def test_a_callback_that_has_compiled_can_be_pickled():
+    learn = linear_learner()
+    learn.fit(1, cbs=(cb := Compile(backend="eager")))
+    del cb.learn
+    assert repr(pickle.loads(pickle.dumps(cb))) == repr(cb)
 
 
 def test_a_model_that_cannot_be_compiled_trains_as_it_is_and_says_why():

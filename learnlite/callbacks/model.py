@@ -1,5 +1,6 @@
 """How the model runs: frozen norm layers, memory order of images, compiled."""
 
+import logging
 import warnings
 from collections.abc import Callable as Function
 from collections.abc import Generator
@@ -94,7 +95,6 @@ class ChannelsLast(Callback):
     @contextmanager
     def around_fit(self) -> Generator[None]:
         learn = self.learn
-        kept = _to_channels_last(learn.model)
         self._converts = any(p.dim() == 4 for p in learn.model.parameters())
         self._aligned = False
         if not self._converts:
@@ -102,7 +102,10 @@ class ChannelsLast(Callback):
                 "`ChannelsLast` has nothing to do: no weight of the model has 4 dimensions, as "
                 "those of convolutions over images have"
             )
+        kept = [(t, t.stride()) for t in (*learn.model.parameters(), *learn.model.buffers())]
         try:
+            for tensor, _ in kept:
+                tensor.data = _channels_last(tensor.data)
             yield
         finally:
             for tensor, strides in kept:
@@ -125,18 +128,9 @@ def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
-def _to_channels_last(model: nn.Module) -> list[tuple[Tensor, tuple[int, ...]]]:
-    """Convert what has 4 dimensions; gives the tensors with the strides that they had."""
-    kept: list[tuple[Tensor, tuple[int, ...]]] = []
-    for tensor in (*model.parameters(), *model.buffers()):
-        strides = tensor.stride()
-        tensor.data = _channels_last(tensor.data)
-        if tensor.stride() != strides:
-            kept.append((tensor, strides))
-    return kept
-
-
 def _restride(tensor: Tensor, strides: tuple[int, ...]) -> None:
+    if tensor.stride() == strides:
+        return
     new = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)
     tensor.data = new.copy_(tensor.data)
 
@@ -179,16 +173,26 @@ class Compile(Callback):
         self.dynamic = dynamic
         self.options = options
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy compiles the model that it is given; what is made here runs the model here."""
+        return {name: value for name, value in vars(self).items() if name != "_made"}
+
     @contextmanager
     def around_fit(self) -> Generator[None]:
         model: Any = self.learn.model
         before = model._compiled_call_impl
-        if before is None and not hasattr(model, "_orig_mod"):  # else it is compiled already
-            model._compiled_call_impl = self._compiled(model)
+        log, guarded = logging.getLogger("torch._dynamo.convert_frame"), None
         try:
+            if before is None and not hasattr(model, "_orig_mod"):  # else it is compiled already
+                guarded = self._compiled(model)
+            if guarded is not None:
+                log.addFilter(guarded.limit)
+                model._compiled_call_impl = guarded
             yield
         finally:
             model._compiled_call_impl = before
+            if guarded is not None:
+                log.removeFilter(guarded.limit)
 
     def _compiled(self, model: nn.Module) -> "_Guarded | None":
         trained = [p.requires_grad for p in model.parameters()]  # others need kernels of their own
@@ -207,7 +211,7 @@ class Compile(Callback):
         except (RuntimeError, ImportError) as error:
             _warn(error)
             return None
-        guarded = _Guarded(model, compiled, dynamic=self.dynamic is not False)
+        guarded = _Guarded(model, compiled)
         self._made = model, trained, guarded
         return guarded
 
@@ -240,6 +244,18 @@ def _own_code(model: nn.Module) -> Function[..., Any]:
     return FunctionType(code, forward.__globals__, "forward", None, forward.__closure__)
 
 
+class _Limit(logging.Filter):
+    """Hears in torch's log that it compiles no further variant: it says so nowhere else."""
+
+    reason: str | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        args = record.args
+        if record.msg.startswith("torch._dynamo hit config") and isinstance(args, tuple):
+            self.reason = str(args[3] if len(args) > 3 else "").partition("\n")[0]
+        return True
+
+
 class _Guarded:
     """The compiled model; from the moment when it cannot be compiled, the plain one.
 
@@ -247,10 +263,11 @@ class _Guarded:
     then put back, so that the plain pass is the first.
     """
 
-    def __init__(self, model: nn.Module, compiled: Function[..., Any], *, dynamic: bool) -> None:
+    def __init__(self, model: nn.Module, compiled: Function[..., Any]) -> None:
         self._model = model
         self._compiled = compiled
-        self._dynamic = dynamic
+        self.limit = _Limit()
+        self._told = False
         self._works = True
         self._seen: set[Any] = set()
 
@@ -260,6 +277,7 @@ class _Guarded:
             sizes = tuple(v.shape if isinstance(v, Tensor) else type(v) for v in given)
             key = (self._model.training, torch.is_grad_enabled(), sizes)
             restore = None if key in self._seen else _kept(self._model)
+            self.limit.reason = None
             try:
                 with nullcontext() if restore is None else _backward_too():
                     pred = self._compiled(*args, **kwargs)
@@ -269,7 +287,9 @@ class _Guarded:
                 failed = error
             else:
                 if restore is not None:
-                    self._add(key)
+                    self._seen.add(key)
+                if self.limit.reason is not None:
+                    self._warn_of_limit(self.limit.reason)
                 return pred
             self._works = False
             if restore is not None:
@@ -282,17 +302,18 @@ class _Guarded:
     def _plain(self, *args: Any, **kwargs: Any) -> Any:
         return self._model._call_impl(*args, **kwargs)  # pyright: ignore[reportPrivateUsage]
 
-    def _add(self, key: Any) -> None:
+    def _warn_of_limit(self, reason: str) -> None:
         from torch._dynamo.config import recompile_limit
 
-        self._seen.add(key)
-        if len(self._seen) == recompile_limit + 1 and not self._dynamic:
-            warnings.warn(
-                f"the batches have more than {recompile_limit} sizes, training and validation "
-                "together, and torch compiles no more than that: pass `Compile(dynamic=True)`, "
-                "which compiles for any size",
-                stacklevel=2,
-            )
+        if self._told:
+            return
+        self._told = True
+        warnings.warn(
+            f"this fit needs more than {recompile_limit} variants of the model, and torch compiles "
+            f"no more: what is new now runs as it is. The last differs by: {reason}. If it is the "
+            "size of batches, pass `Compile(dynamic=True)`, which compiles for any",
+            stacklevel=2,
+        )
 
 
 def _backward_too() -> AbstractContextManager[Any]:
