@@ -71,8 +71,10 @@ def test_a_layer_is_named_with_batch_epoch_and_rate():
     message = fault(layers(Call(root)))
     assert message.startswith(
         "the layer `2` (Call) gave NaN values at batch 0 of epoch 0, at a learning rate of 0.01, "
-        "out of an input that was finite"
+        "out of an input that was finite: look in its code for a division or a logarithm of 0, or "
+        "the root of a negative number; no step was made yet"
     )
+    assert "lower rate" not in message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -86,6 +88,22 @@ def test_the_batch_is_the_right_one(where, value):
 
     what = "NaN" if value != value else "infinite"
     fault(layers(Call(plant)), match=rf"\(Call\) gave {what} values at batch {where} of epoch 1")
+
+
+def test_a_layer_of_torchs_is_not_blamed_for_its_code_but_the_rate_is_once_a_step_was_made():
+    model = layers()
+    linear, calls = model[2].forward, []
+
+    def plant(x):
+        calls.append(x)
+        return linear(x) * float("inf") if len(calls) == 4 else linear(x)
+
+    model[2].forward = plant
+    message = fault(model, match="batch 3 of epoch 0")
+    assert message.endswith(
+        "finite: try a lower rate, or clip the gradients; in float16 values end at 65504, in "
+        "bfloat16 they do not"
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -17,8 +17,55 @@ from learnlite.tally import Clock
 _lists: Any = torch  # its operations on lists of tensors, `_foreach_…`, are typed as private
 
 
+# What is said of the first bad place, by its kind; the kinds stand as a batch meets them.
+_SENTENCES = {
+    "weight": ("the weight `{name}` was {what} already before {batch}: load or initialize it anew"),
+    "input": (
+        "the input `{name}` held {what} values {at}, before the model saw it: look at the data and "
+        "what is done to them, as a missing value, or a division by a deviation of 0"
+    ),
+    "target": (
+        "the target held {what} values {at}, before the model saw it: look at the data and what is "
+        "done to them, as a missing value, or a division by a deviation of 0"
+    ),
+    "before": (
+        "the layer {layer} was given {what} values {at_rate}, though no layer gave any: the "
+        "model's own code made them {after}. Look there for a division, a logarithm, a root of 0 "
+        "or an `exp` of much"
+    ),
+    "layer": (
+        "the layer {layer} gave {what} values {at_rate}, out of an input that was finite: {advice}"
+    ),
+    "prediction": (
+        "the prediction held {what} values {at_rate}, though no layer gave any: the model's own "
+        "code made them {after}, or a callback did"
+    ),
+    "loss": (
+        "the loss was {what} {at_rate}, out of a prediction that was finite: look in the loss "
+        "function for a logarithm or a division by 0 (the mean over an empty mask is NaN), and "
+        "whether the targets are what it takes"
+    ),
+    "gradient": (
+        "the gradient of `{name}` was {what} {at_rate}, though the loss was finite. {between}. A "
+        "root, a norm or a logarithm has an infinite slope at 0: add a small number inside, as in "
+        "`(x + 1e-8).sqrt()`"
+    ),
+    "step": (
+        "the step made the weight `{name}` {what} {at_rate}, out of finite gradients: try a lower "
+        "rate, or a larger `eps` of the optimizer"
+    ),
+}
+_AT_START = "before the first layer"
+_BETWEEN = "That of `{}`, later in the model, was finite too: look between the two"
+_AT_END = "Look at what comes after it in the model, and at the loss itself"
+_OWN_CODE = "look in its code for a division or a logarithm of 0, or the root of a negative number"
+_STEPPED = "try a lower rate, or clip the gradients"
+_NO_STEP = "no step was made yet, so look at the size of its input and of its first weights"
+_HALF = "in float16 values end at 65504, in bfloat16 they do not"
+
+
 class _Place(NamedTuple):
-    """A moment of a batch, and the name of what was looked at."""
+    """A moment of a batch, and the name of what was looked at: `kind` is one of `_SENTENCES`."""
 
     kind: str
     name: str
@@ -195,66 +242,32 @@ class NaNGuard(Callback):
         raise FloatingPointError(self._message(batch, first, what))
 
     def _message(self, batch: _Batch, place: _Place, what: str) -> str:
-        kind, name = place
-        at = f"at batch {batch.iter} of epoch {batch.epoch}"
-        where = f"{at}, at a learning rate of {float(batch.lr):.3g}"
-        if kind == "weight":
-            return (
-                f"the weight `{name}` was {what} already before batch {batch.iter} of epoch "
-                f"{batch.epoch}: load or initialize it anew"
-            )
-        if kind in ("input", "target"):
-            which = f"input `{name}`" if kind == "input" else "target"
-            return (
-                f"the {which} held {what} values {at}, before the model saw it: look at the data "
-                "and what is done to them, as a missing value, or a division by a deviation of 0"
-            )
-        if kind == "layer":
-            return (
-                f"the layer {self._shown(name)} gave {what} values {where}, out of an input that "
-                "was finite. Try a lower rate or clip the gradients; in float16 values end at "
-                "65504, in bfloat16 they do not; in a layer of your own look for a division or "
-                "a logarithm of 0, or a root of less"
-            )
-        before = [p.name for p in batch.places[: batch.places.index(place)] if p.kind == "layer"]
-        after = f"after the layer {self._shown(before[-1])}" if before else "before the first layer"
-        if kind == "before":
-            return (
-                f"the layer {self._shown(name)} was given {what} values {where}, though no layer "
-                f"gave any: the model's own code made them {after}. Look there for a division, a "
-                "logarithm, a root of 0 or an `exp` of much"
-            )
-        if kind == "prediction":
-            return (
-                f"the prediction held {what} values {where}, though no layer gave any: the "
-                f"model's own code made them {after}, or a callback did"
-            )
-        if kind == "loss":
-            return (
-                f"the loss was {what} {where}, out of a prediction that was finite: look in the "
-                "loss function for a logarithm or a division by 0 (the mean over an empty mask is "
-                "NaN), and whether the targets are what it takes"
-            )
-        if kind == "gradient":
-            gradients = [p.name for p in batch.places if p.kind == "gradient"]
-            later = gradients[gradients.index(name) + 1 :]
-            between = (
-                f"That of `{later[0]}`, later in the model, was finite too: look between the two"
-                if later
-                else "Look at what comes after it in the model, and at the loss itself"
-            )
-            return (
-                f"the gradient of `{name}` was {what} {where}, though the loss was finite. "
-                f"{between}. A root, a norm or a logarithm has an infinite slope at 0: add a small "
-                "number inside, as in `(x + 1e-8).sqrt()`"
-            )
-        return (
-            f"the step made the weight `{name}` {what} {where}, out of finite gradients: "
-            "try a lower rate, or a larger `eps` of the optimizer"
+        of_batch = f"batch {batch.iter} of epoch {batch.epoch}"
+        at = f"at {of_batch}"
+        i = batch.places.index(place)
+        before = [p.name for p in batch.places[:i] if p.kind == "layer"]
+        later = [p.name for p in batch.places[i + 1 :] if p.kind == "gradient"]
+        return _SENTENCES[place.kind].format(
+            what=what,
+            name=place.name,
+            batch=of_batch,
+            at=at,
+            at_rate=f"{at}, at a learning rate of {float(batch.lr):.3g}",
+            layer=self._described(place.name),
+            after=f"after the layer {self._described(before[-1])}" if before else _AT_START,
+            between=_BETWEEN.format(later[0]) if later else _AT_END,
+            advice=self._advice(place.name, begun=batch.iter > 0 or batch.epoch > 0),
         )
 
-    def _shown(self, name: str) -> str:
-        return f"`{name}` ({type(self._layers[name]).__name__})"
+    def _described(self, name: str) -> str:
+        """A layer by its name and its class."""
+        return f"`{name}` ({type(self._layers[name]).__name__})" if name in self._layers else ""
+
+    def _advice(self, name: str, *, begun: bool) -> str:
+        """Where to look in a layer that made bad values of good ones, the likeliest first."""
+        of_torch = type(self._layers.get(name)).__module__.startswith("torch.")
+        causes = [] if of_torch else [_OWN_CODE]
+        return "; ".join([*causes, _STEPPED if begun else _NO_STEP, _HALF])
 
 
 def _measurable(tensor: Tensor) -> bool:
