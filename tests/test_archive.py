@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 import zlib
@@ -553,17 +554,23 @@ def test_what_is_there_is_replaced_only_when_asked_and_only_by_something_whole(
     assert sorted(os.listdir(tmp_path)) == ["a.tar", "out"]
 
 
-def test_two_processes_extract_once_after_the_other(tmp_path: Path) -> None:
+def test_two_at_a_time_extract_one_after_the_other(tmp_path: Path) -> None:
     archive = write_tar(tmp_path / "a.tar")
-    code = (
-        "import sys; from learnlite.data.archive import extract; extract(*sys.argv[1:], "
-        "overwrite=True)"
-    )
-    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-c", code, str(archive), str(tmp_path / "out")]
-    both = [subprocess.Popen(command, env=environ) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    assert tree(tmp_path / "out") == FILES
+    failed: list[Exception] = []
+
+    def work() -> None:
+        try:
+            for _ in range(5):
+                extract(archive, tmp_path / "out", overwrite=True)
+        except Exception as error:
+            failed.append(error)
+
+    both = [threading.Thread(target=work) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert failed == [] and tree(tmp_path / "out") == FILES
     assert sorted(os.listdir(tmp_path)) == ["a.tar", "out"]
 
 

@@ -60,7 +60,7 @@ def test_folders_are_those_at_the_top_and_a_dot_is_the_top_itself(tree: Path) ->
         "valid/cat/3.tiff",
     ]
     assert names(get_files(tree, recurse=False), tree) == ["cover.gif", "readme.txt"]
-    with pytest.raises(FileNotFoundError, match="no folder 'test' in .*only `train`, `valid`"):
+    with pytest.raises(FileNotFoundError, match="no folder `test` in .*only `train`, `valid`"):
         get_files(tree, folders=["train", "test"])
     with pytest.raises(ValueError, match="without `recurse`"):
         get_files(tree, folders="train", recurse=False)

@@ -166,6 +166,10 @@ def untar_data(
             check=check,
             bar=bar,
         )
+    elif not file.is_file():
+        raise FileNotFoundError(
+            f"there is no archive `{file}`, nor a folder `{folder}` extracted from it"
+        )
     elif check is not None and (fault := check.fault(file)):
         raise ValueError(f"`{file}` is not what was expected: {fault}")
     note = {"url": "" if local else address, "size": file.stat().st_size}

@@ -134,7 +134,7 @@ def _check_folders(top: Path, only: set[str]) -> None:
     if missing:
         there = [entry.name for entry in top.iterdir() if entry.is_dir()]
         raise FileNotFoundError(
-            f"there is no folder {missing[0]!r} in `{top}`, only {_listed(there)}"
+            f"there is no folder `{_shown(missing[0])}` in `{top}`, only {_listed(there)}"
         )
 
 

@@ -206,7 +206,8 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _open(part: Part, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
     try:
         request = Request(quote(part.url, safe=_KEPT), headers=headers)
-        return _opener().open(request, timeout=timeout)
+        response: http.client.HTTPResponse = _opener().open(request, timeout=timeout)
+        return response
     except HTTPError as error:
         with error:
             if error.code == 416 and part.size:
