@@ -142,6 +142,40 @@ def test_what_is_ignored_is_as_if_it_were_not_there(make, ignore_index):
     torch.testing.assert_close(loss(outputs, labels), loss(outputs[kept], labels[kept]))
 
 
+@pytest.mark.parametrize("shape", [(6, 3), (6, 4, 3), (6, 3, 2, 2)])
+@pytest.mark.parametrize("spread", ["all", "others"])
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_smoothing_leaves_rows_without_probability_ignored_and_others_as_torch_does(
+    shape, spread, weight
+):
+    axis = -1 if len(shape) == 3 else 1
+    outputs = torch.randn(shape, requires_grad=True)
+    rows = torch.randn(shape).softmax(axis)
+    loss = LabelSmoothingCrossEntropy(0.1, weight, "none", axis, spread=spread)
+    eps = 0.1 if spread == "all" else 0.15
+    torchs = F.cross_entropy(
+        outputs.movedim(axis, 1),
+        rows.movedim(axis, 1),
+        weight,
+        reduction="none",
+        label_smoothing=eps,
+    )
+    torch.testing.assert_close(loss(outputs, rows), torchs)
+    rows[::2] = 0
+    losses = loss(outputs, rows)
+    losses.sum().backward()
+    assert not losses[::2].any() and not outputs.grad[::2].any()
+    torch.testing.assert_close(losses[1::2], torchs[1::2])
+
+
+@pytest.mark.parametrize("ignore_index", [255, 2])
+def test_probabilities_go_with_any_ignored_label(ignore_index):
+    outputs, labels = problem(3)
+    rows = F.one_hot(labels, outputs.shape[1]).movedim(-1, 1).float()
+    with_it = CrossEntropyLossFlat(axis=1, ignore_index=ignore_index)
+    assert torch.equal(with_it(outputs, rows), CrossEntropyLossFlat(axis=1)(outputs, rows))
+
+
 def test_the_focal_loss_by_hand():
     outputs, labels = problem()
     p = outputs.softmax(1).gather(1, labels[:, None])[:, 0]

@@ -73,6 +73,8 @@ class ClassLoss(FlatLoss):
             and ((axis := self.axis) == -1 or axis == 1)
             and self.weight is None
         ):
+            if smoothing and targ.dtype is not _INT64:
+                targ, smoothing = _smoothed(targ, smoothing), 0.0
             return F.cross_entropy(pred, targ, None, None, -100, None, self.reduction, smoothing)
         shape = pred.shape
         pred, targ = self.matched(pred, targ)
@@ -82,11 +84,11 @@ class ClassLoss(FlatLoss):
             weight = weight.to(torch.promote_types(pred.dtype, targ.dtype) if soft else pred.dtype)
         loss = F.cross_entropy(
             pred,
-            targ,
+            _smoothed(targ, smoothing) if soft and smoothing else targ,
             weight,
-            ignore_index=self.ignore_index,
+            ignore_index=-100 if soft else self.ignore_index,  # torch takes no other for floats
             reduction=self.reduction,
-            label_smoothing=smoothing,
+            label_smoothing=0.0 if soft else smoothing,
         )
         if self.reduction == "none":
             return loss.reshape(_without(shape, self.axis))
@@ -142,8 +144,8 @@ class LabelSmoothingCrossEntropy(ClassLoss):
       best outputs then differ by log((K - 1)(1 - eps)/eps).
 
     Probabilities (from mixup, say) are smoothed in the same way, each class as if it were the
-    label; `weight` acts on what is smoothed, and the mean divides by the weights before smoothing,
-    as torch does.
+    label; a row of zeros, as of a label that is ignored, stays one. `weight` acts on what is
+    smoothed, and the mean divides by the weights before smoothing, as torch does.
 
     >>> loss = LabelSmoothingCrossEntropy(0.1)
     >>> outputs, labels = torch.randn(8, 10), torch.randint(10, (8,))
@@ -244,6 +246,12 @@ def _by_class(tensor: Tensor, axis: int) -> Tensor:
     if axis == tensor.ndim - 1:
         return tensor.reshape(-1, tensor.shape[-1])
     return tensor.movedim(axis, 1)
+
+
+def _smoothed(targ: Tensor, smoothing: float) -> Tensor:
+    """Each row with its share of doubt: of what it holds, so that one of zeros stays ignored."""
+    doubt = targ.sum(1, keepdim=True).mul_(smoothing / targ.shape[1])
+    return torch.add(doubt, targ, alpha=1 - smoothing)
 
 
 def _without(shape: torch.Size, axis: int) -> tuple[int, ...]:
