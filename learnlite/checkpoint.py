@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 _COMPILED = "_orig_mod."  # what `torch.compile(model)` puts before the names of the weights
@@ -129,6 +130,11 @@ def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Generator[No
     True
     """
     tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    if any(is_lazy(t) for t in tensors):
+        raise ValueError(
+            "the model has parameters without a size yet, so there is nothing to put back; run one "
+            "batch through it first: `learn.model(*learn.dls.split(learn.dls.one_batch())[0])`"
+        )
     copies = [t.detach().to("cpu", copy=True) for t in tensors]
     gradients = [(t, t.grad, t.requires_grad) for t in tensors]
     slots: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -136,6 +142,7 @@ def unchanged(*modules: nn.Module, opt: Optimizer | None = None) -> Generator[No
         for module in modules
         for m in module.modules()
         for own in (m._parameters, m._buffers)  # pyright: ignore[reportPrivateUsage]
+        if isinstance(own, dict)  # a scripted module has something like one, that nobody replaces
     ]
     for tensor, _, _ in gradients:
         tensor.grad = None

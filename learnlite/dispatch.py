@@ -1,5 +1,6 @@
 """The callbacks of a learner, in order, and the table of who is called at which event."""
 
+import copy
 import inspect
 from collections.abc import Callable as Function
 from collections.abc import Generator, Iterator
@@ -87,6 +88,27 @@ class Callbacks:
             now += [cb for cb in self._cbs if cb not in before]
             self._cbs = sorted(now, key=lambda cb: cb.order)
             self.rebuild()
+
+    @contextmanager
+    def unchanged(self) -> Generator[None]:
+        """Give back the callbacks' attributes, and what they keep, as they were."""
+        kept = [(cb, dict(vars(cb)), copy.deepcopy(cb.state_dict())) for cb in self._cbs]
+        contents = [
+            (value, copy.copy(value))
+            for cb in self._cbs
+            for value in vars(cb).values()
+            if isinstance(value, list | dict | set)
+        ]
+        try:
+            yield
+        finally:
+            for value, content in contents:
+                value.clear()
+                value.extend(content) if isinstance(value, list) else value.update(content)
+            for cb, attributes, state in kept:
+                vars(cb).clear()
+                vars(cb).update(attributes)
+                cb.load_state_dict(state)
 
     def find(self, kind: type[T]) -> T | None:
         """The first callback of this type, or None.

@@ -176,7 +176,7 @@ class Fits(Loop):
         """
         finder = LRFinder(start_lr, end_lr, num_it, stop_div)
         functions = listify(suggest_funcs)
-        ours = {"lr", "epoch length"}
+        ours = {"lr", "epoch length", "average"}
         aside = [cb for cb in self.callbacks if cb.order >= Order.RECORD or ours & set(cb.controls)]
         bars = any(isinstance(cb, ProgressBar) and cb.bars for cb in aside)
         own = [Recorder(), *([ProgressBar(rows=False, batches=num_it)] if bars else [])]
@@ -195,7 +195,8 @@ class Fits(Loop):
         The batches, the files and the report are those of `DryRun`; all is then as it was before.
         """
         with self.callbacks.added(cbs):
-            aside = [cb for cb in self.callbacks if "epoch length" in cb.controls]
+            ours = {"epoch length", "average"}
+            aside = [cb for cb in self.callbacks if ours & set(cb.controls)]
             with self.callbacks.removed(aside), self._unchanged():
                 self.fit(1, lr, wd, cbs=DryRun())
 
@@ -367,23 +368,19 @@ class Fits(Loop):
         """Everything a fit changes, given back as it was."""
         modules = [m for m in (self.model, self.loss_func) if isinstance(m, nn.Module)]
         kept = {name: getattr(self, name) for name in ("opt", "_own", "_own_of", "progress")}
-        states = [(cb, dict(vars(cb)), copy.deepcopy(cb.state_dict())) for cb in self.callbacks]
         stack = ExitStack()
         with self._whole_steps:
             stack.enter_context(checkpoint.unchanged(*modules, opt=self.opt))
             stack.enter_context(kept_rng(self.dls.device))
             stack.enter_context(kept_generators(self.dls.train))
             stack.enter_context(self._batch_kept())
+            stack.callback(vars(self).update, kept)
+            stack.enter_context(self.callbacks.unchanged())
             try:
                 yield
             finally:
                 with self._whole_steps.step:  # an interrupt waits until all is as it was
                     stack.close()
-                    vars(self).update(kept)
-                    for cb, attributes, state in states:
-                        vars(cb).clear()
-                        vars(cb).update(attributes)
-                        cb.load_state_dict(state)
 
 
 def _length(dl: Any, which: str) -> int:

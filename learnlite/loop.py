@@ -6,7 +6,7 @@
 import itertools
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ import torch
 from learnlite import snapshot
 from learnlite.callback import add_note
 from learnlite.data.batch import batch_size, logits_of
-from learnlite.data.torch_loader import generators_of
+from learnlite.data.torch_loader import seed_loader
 from learnlite.events import CancelException
 from learnlite.interrupt import WholeSteps
 from learnlite.precision import Precision
@@ -60,9 +60,9 @@ class Loop(LoopState):
             self._span("train", "after_train"),
         ):
             self._run("before_train")
-            if self._saved is not None:  # what the events above reset is put back
-                snapshot.restore_callbacks(self, self._saved)
-                self._saved = None
+            if self._saved is not None and self.progress.batches:
+                snapshot.restore(self, self._saved)  # the events above have been before
+            self._saved = None
             for batch in self._train_batches():
                 self._train_batch(batch)
                 self.progress.finish_batch()
@@ -131,6 +131,7 @@ class Loop(LoopState):
         self._whole_steps = WholeSteps()
         self._open: list[str] = []
         self._closing: str | None = None
+        self._turn = 0
         self._saved: dict[str, Any] | None = None
 
     def _run(self, event: str) -> None:
@@ -147,7 +148,9 @@ class Loop(LoopState):
 
     def _run_closing(self, event: str, cancel: CancelException | None) -> CancelException | None:
         """Call all who listen to a closing event; gives the widest cancel, theirs or `cancel`."""
-        for call in self.callbacks.listeners[self.training][event]:
+        outer = self._turn
+        for i, call in enumerate(self.callbacks.listeners[self.training][event]):
+            self._turn = i
             try:
                 call()
             except CancelException as another:
@@ -157,6 +160,7 @@ class Loop(LoopState):
             except Exception as error:
                 add_note(error, getattr(call, "__self__", call), event)
                 raise
+        self._turn = outer
         return cancel
 
     def state_dict(self) -> dict[str, Any]:
@@ -176,7 +180,22 @@ class Loop(LoopState):
                 "the state is whole only between batches: ask for it in `after_batch` of training, "
                 "in `after_epoch`, or after the fit"
             )
+        if self._closing is not None:
+            listeners = self.callbacks.listeners[self.training][self._closing]
+            for call in listeners[self._turn + 1 :]:
+                cb: Any = getattr(call, "__self__", None)
+                if cb.state_dict():
+                    raise RuntimeError(
+                        f"the state was asked for in `{self._closing}` before "
+                        f"`{type(cb).__name__}` had its turn, which is part of it; give the "
+                        "callback that asks a later place: `order = Order.REPORT + 1`"
+                    )
         return snapshot.capture(self, batches=batches, epochs=epochs)
+
+    @property
+    def whole_step(self) -> AbstractContextManager[Any]:
+        """Around what must not be cut in two by an interrupt: it waits until this is left."""
+        return self._whole_steps.step
 
     def _span(self, name: str, closing: str | None = None) -> "_Span":
         return _Span(self, name, closing)
@@ -264,8 +283,7 @@ def _epoch_of(dl: Any, seed: int, epoch: int, start: int) -> Iterator[Batch]:
     if isinstance(dl, EpochLoader) and callable(dl.batches):
         return dl.batches(epoch, start)
     seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, at the start
-    for generator in generators_of(dl):
-        generator.manual_seed(seed)
+    seed_loader(dl, seed)
     return itertools.islice(iter(cast(Any, dl)), start, None)
 
 

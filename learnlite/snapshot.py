@@ -52,7 +52,9 @@ def restore(learn: LoopState, state: dict[str, Any]) -> None:
             f"`{type(learn.opt).__name__}`; use the same `opt_func`"
         )
     optim.check_state(state["opt"], learn.opt, learn.model)
-    _match(learn.callbacks, state)
+    done = state["progress"]["epochs"] >= progress.n_epoch
+    if not done:
+        _check_callbacks(learn.callbacks, state)
     checkpoint.load_weights(learn.model, state["model"])
     learn.opt.load_state_dict(_copied(state["opt"]))
     for name, parameter in learn.model.named_parameters():
@@ -61,19 +63,15 @@ def restore(learn: LoopState, state: dict[str, Any]) -> None:
     for name, value in state["progress"].items():
         setattr(progress, name, value)
     learn.seed = state["seed"]
-    if progress.epochs >= progress.n_epoch:
+    if done:
         learn.say(f"the fit of this state is done: {progress.epochs} of {progress.n_epoch} epochs")
-    restore_callbacks(learn, state)
+    saved = dict(state["callbacks"])
+    for name, cb in _named(learn.callbacks):
+        cb.load_state_dict(_copied(saved.get(name, {})))
 
 
-def restore_callbacks(learn: LoopState, state: dict[str, Any]) -> None:
-    """Give each callback what it kept: again where the events that open a pass have reset it."""
-    for cb, kept in _match(learn.callbacks, state):
-        cb.load_state_dict(_copied(kept))
-
-
-def _match(callbacks: Callbacks, state: dict[str, Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """Each callback with what is saved of it; those that keep nothing may come and go."""
+def _check_callbacks(callbacks: Callbacks, state: dict[str, Any]) -> None:
+    """Refuse others than those of the saved fit; those that keep nothing may come and go."""
     ours = dict(_named(callbacks))
     saved = dict(state["callbacks"])
     missing = [name for name, kept in saved.items() if kept and name not in ours]
@@ -86,7 +84,6 @@ def _match(callbacks: Callbacks, state: dict[str, Any]) -> list[tuple[Any, dict[
         raise ValueError(
             f"the callbacks are not those of the saved fit; {'; '.join(filter(None, faults))}"
         )
-    return [(ours[name], kept) for name, kept in saved.items() if name in ours]
 
 
 def _named(callbacks: Callbacks) -> list[tuple[str, Any]]:

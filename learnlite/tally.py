@@ -86,6 +86,14 @@ class MeanLoss:
         self._sum.add_(loss.reshape(()), alpha=samples)
         self.samples += samples
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sum so far."""
+        return {"sum": self._sum, "samples": self.samples}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._sum, self.samples = state["sum"], state["samples"]
+
     def compute(self) -> Tensor:
         return torch.tensor(float("nan")) if self._sum is None else self._sum / self.samples
 

@@ -1,6 +1,7 @@
 """Averages of the weights: as the loop written out, in the model when it counts."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -8,7 +9,16 @@ from tiny import digits_loaders, net, silent
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from learnlite import CancelFitException, Learner, TerminateOnNaN, accuracy, on
+from learnlite import (
+    BnFreeze,
+    CancelFitException,
+    Compile,
+    Learner,
+    ShortEpoch,
+    TerminateOnNaN,
+    accuracy,
+    on,
+)
 from learnlite.callbacks.average import EMA, SWA
 
 
@@ -235,3 +245,74 @@ def test_swa_start_must_be_an_epoch_or_a_part(start):
 
 def test_averages_and_a_watch_for_nan_go_together():
     learner(cbs=[EMA, TerminateOnNaN]).fit(1, 0.02)
+
+
+def test_swa_leaves_statistics_alone_that_were_frozen():
+    learn = learner(cbs=[BnFreeze(), SWA(0.5)])
+    norm = learn.model[1].requires_grad_(False)
+    norm.running_mean.fill_(3.0)
+    learn.fit(2, 0.02)
+    assert norm.running_mean.eq(3.0).all()
+
+
+def test_swa_measures_no_more_than_a_short_epoch():
+    seen = []
+    learn = learner(cbs=[ShortEpoch(2), SWA(0.5)])
+    learn.fit(2, 0.02, cbs=on(before_batch=lambda learn: seen.append(learn.training)))
+    assert sum(seen) == 4 and len(seen) == 4 + 4 + 2
+
+
+def test_swa_of_a_compiled_model_compiles_it_for_training_and_validation_alone():
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    for cbs in ([], [SWA(0.5)]):
+        graphs.append("|")
+        torch.compiler.reset()
+        learner(cbs=[*cbs, Compile(backend=backend)]).fit(2, 0.02)
+    plain, swa = "".join("|" if g == "|" else "g" for g in graphs).split("|")[1:]
+    assert plain == swa
+
+
+def test_averages_stand_aside_in_the_finder_and_in_a_check(capsys):
+    for cbs in (EMA(0.9), SWA(start=3)):
+        learn = learner(cbs=cbs)
+        learn.lr_find(show_plot=False)
+        learn.check()
+    assert "SWA" not in capsys.readouterr().out
+
+
+def test_a_learner_with_averages_can_be_pickled_after_a_fit():
+    for cbs in (EMA(0.9), SWA(0.5)):
+        learn = learner(cbs=cbs)
+        learn.fit(1, 0.02)
+        assert type(pickle.loads(pickle.dumps(learn)).cbs[-1]) is type(learn.cbs[-1])
+
+
+def test_complex_parameters_are_averaged_too():
+    class Complex(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(8, 4, dtype=torch.complex64))
+
+        def forward(self, x):
+            return (x.to(torch.complex64) @ self.w).abs()
+
+    raw, learn = [], learner(Complex(), cbs=EMA(0.5, warmup=False))
+    first = learn.model.w.detach().clone()
+    learn.fit(1, 0.02, cbs=on(after_step=lambda learn: raw.append(learn.model.w.detach().clone())))
+    for now in raw:
+        first = 0.5 * first + 0.5 * now
+    assert torch.allclose(learn.model.w, first, atol=1e-6)
+
+
+def test_lazy_layers_get_their_sizes_before_they_are_averaged():
+    model = nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(4))
+    learn = learner(model, cbs=EMA(0.9))
+    with pytest.raises(ValueError, match="parameters without a size yet"):
+        learn.lr_find(show_plot=False)
+    learn.fit(1, 0.02)
+    learn.lr_find(show_plot=False)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from tiny import digits_loaders, net, silent
 
-from learnlite import SGD, Learner, on
+from learnlite import SGD, CancelBackwardException, CancelBatchException, Learner, on
 from learnlite.callbacks.gradient import GradientAccumulation
 from learnlite.callbacks.sharpness import SAM
 
@@ -104,3 +104,55 @@ def test_an_error_in_the_second_run_leaves_the_weights():
 def test_rho_must_be_above_0():
     with pytest.raises(ValueError, match="`rho` is a distance above 0, got 0"):
         SAM(0)
+
+
+def test_a_batch_that_was_cancelled_gives_no_second_gradient():
+    def spoil(learn):
+        if learn.training and learn.train_iter == 1 and not runs.count(1) > 1:
+            raise CancelBatchException
+
+    runs = []
+    learn = learner(SAM)
+    count = on(after_pred=lambda learn: runs.append(learn.train_iter) if learn.training else None)
+    learn.fit(1, 0.1, cbs=[GradientAccumulation(96), count, on(after_loss=spoil, order=50)])
+    # 0 1 2 3 gather 96 samples without the 32 of batch 1, and run again but for that one
+    assert runs == [0, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda: torch.nn.BatchNorm1d(16, momentum=None),
+        lambda: torch.nn.InstanceNorm1d(16, affine=True, track_running_stats=True),
+    ],
+)
+def test_statistics_are_those_of_the_first_run(norm):
+    class Watch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm = torch.nn.Linear(8, 16), norm()
+            self.last = torch.nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.last(self.norm(self.first(x).unsqueeze(-1).expand(-1, -1, 2)).mean(-1))
+
+    def run(cbs):
+        torch.manual_seed(0)
+        learn = silent(Learner(digits_loaders(seed=2), Watch(), F.cross_entropy, cbs=cbs, lr=0.0))
+        learn.fit(1)
+        return list(learn.model.buffers())
+
+    for plain, sam in zip(run(None), run(SAM()), strict=True):
+        assert torch.equal(plain, sam)
+
+
+def test_gradients_that_a_callback_made_are_left_alone():
+    def own(learn):
+        for p in learn.model.parameters():
+            p.grad = torch.zeros_like(p)
+        raise CancelBackwardException
+
+    learn = learner(SAM)
+    before = [p.detach().clone() for p in learn.model.parameters()]
+    learn.fit(1, 0.1, cbs=on(before_backward=own))
+    assert all(torch.equal(a, b) for a, b in zip(before, learn.model.parameters(), strict=True))

@@ -45,7 +45,6 @@ class EMA(Callback):
         self._params = _floats(self.learn.model)
         self._averages = [p.detach().clone() for p in self._params]
         self._steps = 0
-        self._constant = get_ema_multi_avg_fn(self.decay)
         try:
             yield
         finally:
@@ -54,19 +53,23 @@ class EMA(Callback):
     def after_step(self) -> None:
         t = self._steps
         self._steps = t + 1
-        warm = (1 + t) / (10 + t)
-        average = (
-            get_ema_multi_avg_fn(warm) if self.warmup and warm < self.decay else self._constant
-        )
-        average(self._averages, self._params, None)
+        decay = min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay
+        get_ema_multi_avg_fn(decay)(self._averages, self._params, None)
 
     def after_fit(self) -> None:
-        _copy(self._averages, self._params)
+        with self.learn.whole_step:
+            _copy(self._averages, self._params)
 
     @contextmanager
     def around_validate(self) -> Generator[None]:
-        with _exchanged(self._params, self._averages):
+        own = [p.detach().clone() for p in self._params]
+        try:
+            with self.learn.whole_step:
+                _copy(self._averages, self._params)
             yield
+        finally:
+            with self.learn.whole_step:
+                _copy(own, self._params)
 
     around_save = around_validate
 
@@ -77,6 +80,8 @@ class EMA(Callback):
         if state and self._averages:
             _copy(state["averages"], self._averages)
             self._steps = state["steps"]
+        else:  # the state of a fit that was over: its weights are the average
+            _copy(self._params, self._averages)
 
 
 class SWA(Callback):
@@ -107,6 +112,7 @@ class SWA(Callback):
         self._params: list[Tensor] = []
         self._due = False
         self._estimating: list[_BatchNorm] = []
+        self._frozen: list[_BatchNorm] = []
 
     @property
     def first(self) -> int:
@@ -119,11 +125,10 @@ class SWA(Callback):
         self._params = _floats(self.learn.model)
         self._averages = [p.detach().clone() for p in self._params]
         self._n = 0
-        self._add = get_swa_multi_avg_fn()
         try:
             yield
         finally:
-            self._averages, self._params = [], []
+            self._averages, self._params, self._frozen = [], [], []
 
     def before_fit(self) -> None:
         if self.learn.n_epoch and self.first >= self.learn.n_epoch:
@@ -134,9 +139,10 @@ class SWA(Callback):
             )
 
     def after_train(self) -> None:
+        self._frozen = [m for m in _norms(self.learn.model) if not m.training]  # by `BnFreeze`
         if self.learn.epoch >= self.first:
             if self._n:
-                self._add(self._averages, self._params, self._n)
+                get_swa_multi_avg_fn()(self._averages, self._params, self._n)
             else:
                 _copy(self._params, self._averages)
             self._n += 1
@@ -147,7 +153,7 @@ class SWA(Callback):
             return
         _copy(self._averages, self._params)
         self._averages, self._params = [], []
-        if any(True for _ in _norms(learn.model)):
+        if self._measured():
             self._due = True
             learn.validate(dl=learn.dls.train)
         learn.say(f"SWA: the model has the mean of the weights of {self._n} epochs")
@@ -160,7 +166,8 @@ class SWA(Callback):
         self._due = False
         model: Any = self.learn.model
         compiled, model._compiled_call_impl = model._compiled_call_impl, None  # each momentum anew
-        norms = [(module, module.momentum) for module in _norms(self.learn.model)]
+        norms = [(module, module.momentum) for module in self._measured()]
+        self.learn.progress.n_valid = self.learn.progress.n_iter  # an epoch may be a short one
         for module, _ in norms:
             module.reset_running_stats()
             module.train()
@@ -172,6 +179,10 @@ class SWA(Callback):
             model._compiled_call_impl = compiled
             for module, momentum in norms:
                 module.momentum = momentum
+
+    def _measured(self) -> list[_BatchNorm]:
+        """The layers whose statistics training has changed."""
+        return [m for m in _norms(self.learn.model) if m not in self._frozen]
 
     def before_batch(self) -> None:
         for module in self._estimating:
@@ -189,7 +200,7 @@ class SWA(Callback):
 
 def _floats(model: nn.Module) -> list[Tensor]:
     """The parameters that can be averaged."""
-    return [p for p in model.parameters() if p.is_floating_point()]
+    return [p for p in model.parameters() if p.is_floating_point() or p.is_complex()]
 
 
 def _norms(model: nn.Module) -> Generator[_BatchNorm]:
@@ -202,14 +213,3 @@ def _copy(source: list[Tensor], target: list[Tensor]) -> None:
     if target:  # as data: autograd need not know, also in the middle of a batch
         for t, s in zip(target, source, strict=True):
             t.data.copy_(s.data)
-
-
-@contextmanager
-def _exchanged(params: list[Tensor], averages: list[Tensor]) -> Generator[None]:
-    """With the averages in the model, for a while."""
-    own = [p.detach().clone() for p in params]
-    _copy(averages, params)
-    try:
-        yield
-    finally:
-        _copy(own, params)

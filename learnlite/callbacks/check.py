@@ -1,5 +1,6 @@
 """What can be told to be wrong before training time is spent on it."""
 
+import copy
 import inspect
 import warnings
 from collections.abc import Generator, Iterator
@@ -8,11 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from learnlite.callback import Callback
 from learnlite.checks import check_targets, label_error
 from learnlite.data import TensorItems
 from learnlite.events import Order
+from learnlite.seeds import kept_rng
 from learnlite.tally import update_metrics
 
 
@@ -45,6 +48,8 @@ class Checks(Callback):
                 "no parameter of the model is to be trained: all are frozen (or it has none); "
                 "call `learn.unfreeze()` or `learn.freeze_to(-1)`"
             )
+        if any(is_lazy(p) for p in learn.model.parameters()):
+            self._give_sizes()
         try:
             yield
         except IndexError as error:
@@ -81,6 +86,16 @@ class Checks(Callback):
                 "tensor: choose one in `after_pred` (`self.pred = self.pred[0]`), or pass a "
                 "`loss_func` that takes them all"
             )
+
+    def _give_sizes(self) -> None:
+        """Run a batch through a model with lazy layers, for those who copy its weights."""
+        learn = self.learn
+        xb, _ = learn.dls.split(learn.dls.one_batch())
+        mode = learn.model.training
+        with kept_rng(learn.dls.device), torch.no_grad():
+            learn.model.eval()
+            learn.model(**xb) if isinstance(xb, dict) else learn.model(*xb)
+        learn.model.train(mode)
 
     def before_batch(self) -> None:
         learn = self.learn
@@ -134,11 +149,10 @@ class Checks(Callback):
 
     def before_backward(self) -> None:
         learn = self.learn
-        for metric in learn.metrics:
+        trial = copy.deepcopy(learn.metrics)
+        for metric in trial:
             metric.reset()
-        update_metrics(learn.metrics, learn.pred, learn.yb)
-        for metric in learn.metrics:
-            metric.reset()
+        update_metrics(trial, learn.pred, learn.yb)
         self._guard_labels()
         self.run = False
 

@@ -61,12 +61,15 @@ class LRFinder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The rates and losses so far."""
+        if "_lrs" not in vars(self):
+            return {}
         return {"lrs": self._lrs, "losses": self._losses.values()}  # host sync: once a checkpoint
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self._lrs = state["lrs"]
-        self._losses.restore(state["losses"])
+        if state:
+            self._lrs = state["lrs"]
+            self._losses.restore(state["losses"])
 
     def before_batch(self) -> None:
         self._set_lr(self.lr(self.learn.train_iter))

@@ -154,16 +154,30 @@ class Recorder(Callback):
             "epochs": self._epochs,
             "hypers": self.hypers,
             "losses": self._losses.values(),  # host sync: once a checkpoint
+            "train": self._train_sums(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
+        if not state:
+            return
         self.values, self.iters = state["values"], state["iters"]
         self._epochs = state["epochs"]
         for name, values in state["hypers"].items():
             self.hypers.setdefault(name, [])[:] = values  # in place: each has its reader
         self._losses.restore(state["losses"])
         self._smoothed, self._smooth = Smoothed(self.beta), []
+        if state["train"]:
+            self._train_loss.load_state_dict(state["train"]["loss"])
+            for metric, kept in zip(self.learn.metrics, state["train"]["metrics"], strict=True):
+                metric.load_state_dict(kept)
+
+    def _train_sums(self) -> dict[str, Any]:
+        """What the running training pass has measured, if that is asked for."""
+        if not self.train_metrics or not self._train_loss.samples:
+            return {}
+        metrics = [metric.state_dict() for metric in self.learn.metrics]
+        return {"loss": self._train_loss.state_dict(), "metrics": metrics}
 
     # The events
 

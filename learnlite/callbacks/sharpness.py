@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from learnlite.callback import Callback
 from learnlite.data.batch import batch_size
@@ -22,7 +21,8 @@ class SAM(Callback):
 
     The batches of each step run a second time, at weights moved by `rho` along the gradient, so a
     step costs twice as much. `adaptive` measures the way relative to each weight's size (ASAM, with
-    a `rho` ten times as large). BatchNorm's statistics are those of the first run.
+    a `rho` ten times as large). Buffers, as BatchNorm's statistics, are those of the first run.
+    Gradients that a callback made in place of a backward pass are left as they are.
 
     >>> SAM(0.05)
     SAM(rho=0.05, adaptive=False)
@@ -40,6 +40,7 @@ class SAM(Callback):
         self.rho = rho
         self.adaptive = adaptive
         self._window: list[tuple[Any, tuple[Any, ...]]] = []
+        self._batch: tuple[Any, tuple[Any, ...]] = (), ()
         self._again = False
 
     @contextmanager
@@ -48,38 +49,44 @@ class SAM(Callback):
         try:
             yield
         finally:
-            self._window = []
+            self._window, self._batch = [], ((), ())
 
     def after_loss(self) -> None:
-        if self._again:
-            return
+        if not self._again:
+            self._batch = self.xb, self.yb  # as the loss had it: mixup puts the labels back now
+
+    def after_backward(self) -> None:
+        if self.learn.cancelled is None:  # else it gave no gradients
+            self._window.append(self._batch)
+
+    def before_batch(self) -> None:
         if self.learn.progress.window_opens:
             self._window = []
-        self._window.append((self.xb, self.yb))
 
     def before_step(self) -> None:
+        if not self._window:  # the gradients are a callback's own
+            return
         params = [
             p for group in self.opt.param_groups for p in group["params"] if p.grad is not None
         ]
         weights = [p.data for p in params]
         own = [w.clone() for w in weights]
-        norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)]
-        momenta = [m.momentum for m in norms]
+        statistics = list(self.model.buffers())
+        first_statistics = [b.clone() for b in statistics]
         batch = self.xb, self.yb, self.pred, self.loss
         self._again = True
         try:
-            for module in norms:
-                module.momentum = 0.0
             torch._foreach_add_(weights, self._way(params, weights))
             for p in params:
                 p.grad = None
             self._run_window()
         finally:
-            torch._foreach_copy_(weights, own)
-            for module, momentum in zip(norms, momenta, strict=True):
-                module.momentum = momentum
-            self.xb, self.yb, self.pred, self.loss = batch
-            self._again = False
+            with self.learn.whole_step:
+                for changed, kept in ((weights, own), (statistics, first_statistics)):
+                    for tensor, value in zip(changed, kept, strict=True):
+                        tensor.copy_(value)
+                self.xb, self.yb, self.pred, self.loss = batch
+                self._again = False
 
     @torch.no_grad()
     def _way(self, params: list[Tensor], weights: list[Tensor]) -> list[Tensor]:

@@ -47,6 +47,16 @@ def generators_of(loader: Any) -> list[torch.Generator]:
     return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 
+def seed_loader(loader: Any, seed: int) -> None:
+    """Make the next epoch of a torch loader a function of `seed`, beside the default generator."""
+    for generator in generators_of(loader):
+        generator.manual_seed(seed)
+    workers_stay = getattr(loader, "persistent_workers", False)
+    if workers_stay and getattr(loader, "_iterator", None) is not None:
+        # Its first epoch has drawn a seed for the workers before the order; so do the others.
+        torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
+
+
 def _order(loader: Any) -> dict[str, Any]:
     if isinstance(loader.dataset, IterableDataset):
         return {"batch_size": loader.batch_size, "drop_last": loader.drop_last}

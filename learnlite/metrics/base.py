@@ -73,6 +73,23 @@ class Metric(ABC):
     def compute(self) -> Tensor:
         """The number so far, a tensor without axes; NaN if there was no batch."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was taken in so far, as plain values and tensors: the attributes that are such."""
+        return {
+            name: value.state_dict() if isinstance(value, DeviceSum) else value
+            for name, value in vars(self).items()
+            if _is_plain(value)
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        for name, value in state.items():
+            kept = vars(self).get(name)
+            if isinstance(kept, DeviceSum):
+                kept.load_state_dict(value)
+            else:
+                setattr(self, name, value)
+
     def __call__(self, pred: Any, targ: Any, *more: Any) -> Tensor:
         """The number for this batch alone."""
         alone = copy.copy(self)
@@ -116,9 +133,26 @@ class DeviceSum:
             return
         self._sum = value if self._sum is None else self._sum + value
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sum so far, and what was rounded off it."""
+        return {"sum": self._sum, "rounded": self._rounded}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._sum, self._rounded = state["sum"], state["rounded"]
+
     def value(self) -> Tensor:
         """The sum so far; 0 without any."""
         return torch.zeros((), dtype=torch.float64) if self._sum is None else self._sum
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a file can hold it without naming code."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(part) for part in value)
+    if isinstance(value, dict):
+        return all(_is_plain(part) for part in value.values())
+    return value is None or isinstance(value, Tensor | DeviceSum | int | float | str)
 
 
 def compensated(total: Tensor, rounded: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,6 +85,17 @@ class TorchMetric(Metric):
     def compute(self) -> Tensor:
         return _one_number(self.name, self.metric.compute())
 
+    def state_dict(self) -> dict[str, Any]:
+        metric: Any = self.metric
+        count = getattr(metric, "_update_count", 0)
+        return {"state": dict(getattr(metric, "metric_state", {})), "updates": count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state["state"].items():
+            setattr(self.metric, name, value)
+        if state["updates"]:
+            vars(self.metric)["_update_count"] = state["updates"]
+
     def __repr__(self) -> str:
         return f"TorchMetric({self.name})"
 
