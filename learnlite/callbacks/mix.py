@@ -298,4 +298,4 @@ def _positive(name: str, alpha: float) -> float:
             f"`{name}` shapes Beta(alpha, alpha), which gives the shares, and must be above 0 and "
             f"finite, got {alpha}; leave the callback out to mix nothing"
         )
-    return alpha
+    return float(alpha)
