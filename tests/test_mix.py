@@ -613,7 +613,8 @@ def test_whole_numbers_are_numbers_too():
         torch.manual_seed(0)
         assert torch.equal(share, type(whole)(1.0).draw(x).share)
     for mixup_share in (0, 1):
-        one_pass(CutMixUp(1, 1, mixup_share), nn.Conv2d(3, 3, 8), x, [torch.zeros(4, 3, 1, 1)])
+        both = CutMixUp(1, 1, mixup_share)
+        one_pass(both, nn.Conv2d(3, 3, 1), x, [torch.zeros_like(x)], MSELossFlat())
 
 
 def test_masks_whose_ignored_label_is_positive_are_mixed():
