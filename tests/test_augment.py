@@ -253,6 +253,29 @@ def test_other_inputs_stay_in_a_dict_too():
     assert [xb["x"].shape[-1] for xb in seen] == [8, 16]
 
 
+def test_a_model_of_one_size_is_told_what_gave_it_another():
+    def fail(learn):
+        raise RuntimeError("its own")
+
+    x, y = torch.randn(4, 2, 16, 16), torch.randint(3, (4,))
+    fixed = nn.Sequential(nn.Flatten(), nn.Linear(2 * 16 * 16, 3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as error:
+        fitted(ProgressiveResize(8, 16), x, y, model=fixed, n_epoch=2)
+    assert error.value.__notes__ == [
+        "`ProgressiveResize` gave images of 8 x 8; the model must take any size, for example by "
+        "`nn.AdaptiveAvgPool2d` before its last layer"
+    ]
+    wrong = nn.Sequential(nn.Flatten(), nn.Linear(7, 3))
+    for cbs, model in (
+        ([ProgressiveResize(8, 16), on(before_batch=fail)], Pooled()),
+        ([ProgressiveResize(8, 16), on(after_loss=fail)], Pooled()),
+        (ProgressiveResize(16, 16), wrong),
+    ):
+        with pytest.raises(RuntimeError) as error:
+            fitted(cbs, x, y, model=model, n_epoch=2)
+        assert "gave images" not in "".join(getattr(error.value, "__notes__", []))
+
+
 def test_images_that_are_smaller_than_the_end_are_refused():
     message = "ends at 64 pixels, but the images come with 32 x 48: .* give `end=32`"
     with pytest.raises(ValueError, match=message):

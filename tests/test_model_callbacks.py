@@ -65,6 +65,16 @@ def test_an_instance_norm_with_statistics_is_kept_and_one_without_is_let_be():
     silent(Learner(digits_loaders(), plain)).fit(1, cbs=BnFreeze)
 
 
+def test_where_no_statistics_are_frozen_it_is_said(capsys):
+    for train_bn, said in ((True, True), (False, False)):
+        learn = Learner(
+            digits_loaders(), two_norms(), train_bn=train_bn, splitter=lambda m: [*m.children()]
+        )
+        learn.freeze()
+        silent(learn).fit(1, cbs=BnFreeze)
+        assert ("`BnFreeze` has nothing to do" in capsys.readouterr().out) is said
+
+
 def test_freezing_the_body_with_train_bn_off_keeps_its_statistics_and_modes_come_back():
     model = two_norms()
     modes = []

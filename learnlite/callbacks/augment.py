@@ -1,7 +1,8 @@
 """Changing the images of a whole batch, on the device: erasing boxes, and growing sizes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -119,6 +120,8 @@ class ProgressiveResize(Callback):
     controls = ("image size",)
     run_valid = False
 
+    _small: torch.Size | None = None  # the images of this batch, if they were made smaller
+
     def __init__(
         self,
         start: int,
@@ -164,6 +167,24 @@ class ProgressiveResize(Callback):
         """The shorter side in each epoch of a fit."""
         return [self.size(epoch, n_epoch) for epoch in range(n_epoch)]
 
+    @contextmanager
+    def around_train(self) -> Generator[None]:
+        self._small = None
+        try:
+            yield
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: Exception) -> None:
+        """Say on an error of the model's where its images come from; callbacks' have a note."""
+        if self._small and self.learn.pred is None and not hasattr(error, "__notes__"):
+            height, width = self._small
+            error.add_note(
+                f"`ProgressiveResize` gave images of {height} x {width}; the model must take any "
+                "size, for example by `nn.AdaptiveAvgPool2d` before its last layer"
+            )
+
     def before_batch(self) -> None:
         learn = self.learn
         size = self.size(learn.progress.epochs, learn.progress.n_epoch)
@@ -171,7 +192,9 @@ class ProgressiveResize(Callback):
 
         def resized(x: Tensor) -> Tensor:
             sides.add(x.shape[-2:])
-            return _resized(x, self._new_sides(x, size))
+            new = _resized(x, self._new_sides(x, size))
+            self._small = new.shape[-2:] if new.shape != x.shape else None
+            return new
 
         learn.xb = _on_images(self, learn.xb, resized)
         if any(isinstance(y, Tensor) and y.ndim > 2 and y.shape[-2:] in sides for y in learn.yb):

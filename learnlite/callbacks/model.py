@@ -39,6 +39,13 @@ class BnFreeze(Callback):
 
     order = Order.SETUP
 
+    def before_fit(self) -> None:
+        if not _frozen_norms(self.learn.model):
+            self.learn.say(
+                "`BnFreeze` has nothing to do: no norm layer with running statistics is frozen; "
+                "build the learner with `train_bn=False` so that `freeze` freezes them too"
+            )
+
     @contextmanager
     def around_train(self) -> Generator[None]:
         frozen = [layer for layer in _frozen_norms(self.learn.model) if layer.training]
