@@ -144,11 +144,11 @@ def test_both_kinds_come_as_often_as_asked_for_and_a_seed_decides_which():
         return seen
 
     first = kinds(1)
-    blends = first.count("Blend")
-    assert abs(blends - 0.3 * 300) < 4 * sqrt(0.3 * 0.7 * 300)
-    assert set(first) == {"Blend", "Cut"}
+    averages = first.count("Mixture")
+    assert abs(averages - 0.3 * 300) < 4 * sqrt(0.3 * 0.7 * 300)
+    assert set(first) == {"Mixture", "Cut"}
     assert kinds(1) == first != kinds(2)
-    assert set(kinds(1, share=0.0)) == {"Cut"} and set(kinds(1, share=1.0)) == {"Blend"}
+    assert set(kinds(1, share=0.0)) == {"Cut"} and set(kinds(1, share=1.0)) == {"Mixture"}
 
 
 # What the model and the loss are given
@@ -513,7 +513,7 @@ def test_losses_that_take_probabilities_pass():
         LabelSmoothingCrossEntropy(0.1, weight, spread="others"),
         FocalLoss(weight=weight),
     ):
-        check_takes_soft(loss, pred, [pred], [targ], pred.device)
+        check_takes_soft(loss, pred, [pred], [targ], pred.device, "MixUp")
 
 
 @pytest.mark.parametrize(
@@ -521,14 +521,15 @@ def test_losses_that_take_probabilities_pass():
     [
         (
             nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0])),
-            r"`CrossEntropyLoss\(\)`, but it takes them otherwise than labels: .* for labels, "
+            r"^`MixUp` gives the loss probabilities of classes, but `CrossEntropyLoss\(\)` takes "
+            r"them otherwise than labels: .* for labels, "
             r".* as rows of 0 and 1; use `CrossEntropyLossFlat\(weight=…\)`",
         ),
         (
             partial(F.cross_entropy, weight=torch.tensor([1.0, 2.0, 5.0])),
             r"otherwise than labels.* use `CrossEntropyLossFlat\(weight=…\)`",
         ),
-        (nn.NLLLoss(), r"`NLLLoss\(\)`, but it does not take them \(.*\); use `CrossEntropyLossFl"),
+        (nn.NLLLoss(), r"but `NLLLoss\(\)` does not take them \(.*\); use `CrossEntropyLossFl"),
         (nn.MultiMarginLoss(), r"does not take them .* `BCEWithLogitsLossFlat\(\)` for several"),
         (lambda pred, targ: pred[:, 0].mean() + (targ.float()).mean(), "otherwise than labels"),
     ],

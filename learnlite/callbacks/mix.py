@@ -18,11 +18,11 @@ from learnlite.types import check_number
 _CHOICE = 0x63757475  # sets the draws of `CutMixUp` apart from all others made of the seed
 
 
-class Blend:
+class Mixture:
     """Each item of a batch with another, its partner, in shares that sum to 1.
 
-    >>> blend = Blend(torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
-    >>> blend.of(torch.tensor([[0.0], [8.0]])).tolist()
+    >>> mixture = Mixture(torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
+    >>> mixture.of(torch.tensor([[0.0], [8.0]])).tolist()
     [[2.0], [4.0]]
     """
 
@@ -45,7 +45,7 @@ class Blend:
         return False
 
 
-class Cut(Blend):
+class Cut(Mixture):
     """Each image with a box of its partner's; `share` is the part of its area that stays.
 
     >>> cut = Cut(torch.tensor([1, 0]), torch.tensor([[[[True, False]]], [[[False, False]]]]))
@@ -66,10 +66,11 @@ class Cut(Blend):
 
 
 class Mixing(Callback, ABC):
-    """What mixup and CutMix share: targets are mixed as inputs are, and only the loss sees it.
+    """What mixup and CutMix share: targets are mixed as inputs are, for the loss alone.
 
-    From `after_pred` to `after_loss` `yb` holds the mixed targets; metrics and everybody else see
-    the labels.
+    `xb` is mixed from `before_batch` on; `yb` holds the mixed targets from this callback's
+    `after_pred` to its `after_loss`, and the labels before and after. So what looks at labels does
+    so at `after_loss` or later, as the recorder and its metrics do.
     """
 
     order = Order.DATA
@@ -77,12 +78,12 @@ class Mixing(Callback, ABC):
     run_valid = False
 
     wants_images = False
-    _checked = False
-    _mixture: Blend | None = None
+    _checked = False  # whether the loss has been tried in this fit
+    _mixture: Mixture | None = None  # of this batch
     _labels: tuple[Any, ...] | None = None  # of this batch, once mixed ones have been made of them
 
     @abstractmethod
-    def draw(self, x: Tensor) -> Blend:
+    def draw(self, x: Tensor) -> Mixture:
         """How a batch of inputs like `x` is to be mixed."""
 
     def before_fit(self) -> None:
@@ -102,7 +103,7 @@ class Mixing(Callback, ABC):
     def after_pred(self) -> None:
         learn, mixture = self.learn, self._mixture
         if mixture is None or self._labels is not None:
-            return  # the model runs a second time on this batch: the loss is given mixed targets
+            return  # SAM runs the model a second time, and gives the loss these mixed targets
         labels = learn.yb
         preds = _pred_of_each(learn.pred, len(labels))
         mixed = tuple(
@@ -121,10 +122,12 @@ class Mixing(Callback, ABC):
         self.after_loss()  # for a batch that was cancelled in between
         self._mixture = self._labels = None
 
-    def _mixed(self, mixture: Blend, pred: Any, targ: Any) -> Tensor:
+    def _mixed(self, mixture: Mixture, pred: Any, targ: Any) -> Tensor:
         name = type(self).__name__
         if not isinstance(targ, Tensor):
-            raise ValueError(f"`{name}` mixes targets that are tensors, got a {_kind(targ)}")
+            raise ValueError(
+                f"`{name}` mixes targets that are tensors, got a {type(targ).__name__}"
+            )
         if mixture.cuts(targ):
             return mixture.inputs(targ)
         if isinstance(pred, Tensor):
@@ -132,15 +135,15 @@ class Mixing(Callback, ABC):
         elif not targ.is_floating_point():
             raise ValueError(
                 f"`{name}` must know the number of classes to mix {targ.dtype} targets, but the "
-                f"model gave a {_kind(pred)}; let it give a tensor (or a tuple of one for each "
-                "target), or let the data give one-hot rows"
+                f"model gave a {type(pred).__name__}; let it give a tensor (or a tuple of one for "
+                "each target), or let the data give one-hot rows"
             )
         return mixture.of(targ)
 
     def _check_input(self, x: Any, first: Tensor) -> None:
         name = type(self).__name__
         if not isinstance(x, Tensor):
-            raise ValueError(f"`{name}` mixes inputs that are tensors, got a {_kind(x)}")
+            raise ValueError(f"`{name}` mixes inputs that are tensors, got a {type(x).__name__}")
         if not x.is_floating_point():
             advice = "indices, as of words, have no mean; mix what the model makes of them"
             if x.dtype is torch.uint8:
@@ -153,13 +156,15 @@ class Mixing(Callback, ABC):
                 f"got the shape {shape_of(x)}{beside}; `MixUp` mixes inputs of any shape"
             )
 
-    def _check_loss(self, mixture: Blend, preds: Sequence[Any], labels: tuple[Any, ...]) -> None:
+    def _check_loss(self, mixture: Mixture, preds: Sequence[Any], labels: tuple[Any, ...]) -> None:
         learn = self.learn
         own = [
             None if mixture.cuts(targ) else pred for pred, targ in zip(preds, labels, strict=True)
         ]
         with learn.precision.autocast():
-            check_takes_soft(learn.loss_func, learn.pred, own, labels, learn.dls.device)
+            check_takes_soft(
+                learn.loss_func, learn.pred, own, labels, learn.dls.device, type(self).__name__
+            )
 
 
 class MixUp(Mixing):
@@ -186,8 +191,8 @@ class MixUp(Mixing):
     def __init__(self, alpha: float = 0.4) -> None:
         self.alpha = _positive("alpha", alpha)
 
-    def draw(self, x: Tensor) -> Blend:
-        return _blend(x, self.alpha)
+    def draw(self, x: Tensor) -> Mixture:
+        return _mixup(x, self.alpha)
 
 
 class CutMix(Mixing):
@@ -210,7 +215,7 @@ class CutMix(Mixing):
         self.alpha = _positive("alpha", alpha)
 
     def draw(self, x: Tensor) -> Cut:
-        return _cut(x, self.alpha)
+        return _cutmix(x, self.alpha)
 
 
 class CutMixUp(Mixing):
@@ -235,23 +240,23 @@ class CutMixUp(Mixing):
             )
         self.mixup_share = mixup_share
 
-    def draw(self, x: Tensor) -> Blend:
+    def draw(self, x: Tensor) -> Mixture:
         learn = self.learn
         chance = mix(learn.seed, _CHOICE, learn.progress.lifetime_batch) / 2**63
         if chance < self.mixup_share:
-            return _blend(x, self.mixup_alpha)
-        return _cut(x, self.cutmix_alpha)
+            return _mixup(x, self.mixup_alpha)
+        return _cutmix(x, self.cutmix_alpha)
 
 
 # Drawing
 
 
-def _blend(x: Tensor, alpha: float) -> Blend:
+def _mixup(x: Tensor, alpha: float) -> Mixture:
     shares = _beta_pairs(alpha, x)
-    return Blend(_partner(x), shares.amax(1))
+    return Mixture(_partner(x), shares.amax(1))
 
 
-def _cut(x: Tensor, alpha: float) -> Cut:
+def _cutmix(x: Tensor, alpha: float) -> Cut:
     n, height, width = x.shape[0], x.shape[2], x.shape[3]
     half = _beta_pairs(alpha, x)[:, :1].sqrt() / 2  # of the box's sides, with the image's as 1
     centre = torch.rand(2, n, 1, device=x.device)
@@ -285,10 +290,6 @@ def _pred_of_each(pred: Any, n: int) -> Sequence[Any]:
         if len(outputs) == n:
             return outputs
     return [pred] * n
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
 
 
 def _positive(name: str, alpha: float) -> float:

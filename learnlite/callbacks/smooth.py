@@ -10,8 +10,9 @@ from torch import nn
 
 from learnlite.callback import Callback
 from learnlite.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropy
+from learnlite.losses.soft import shown
 
-_KEPT = ("weight", "ignore_index", "reduction")
+_KEPT = ("weight", "ignore_index", "reduction")  # arguments of a loss that its smoothed form takes
 
 
 class LabelSmoothing(Callback):
@@ -36,6 +37,8 @@ class LabelSmoothing(Callback):
 
     controls = ("smoothing",)
 
+    _plain: Any = None  # the learner's own loss, while there is another in its place
+
     def __init__(self, eps: float = 0.1, spread: Literal["all", "others"] = "all") -> None:
         LabelSmoothingCrossEntropy(eps, spread=spread)  # says what is wrong with them
         self.eps = eps
@@ -48,11 +51,22 @@ class LabelSmoothing(Callback):
     def around_train(self) -> Generator[None]:
         learn = self.learn
         plain = learn.loss_func
-        learn.loss_func = self.smoothed(plain)
         try:
+            self._plain, learn.loss_func = plain, self.smoothed(plain)
             yield
         finally:
-            learn.loss_func = plain
+            self._plain, learn.loss_func = None, plain
+
+    @contextmanager
+    def around_validate(self) -> Generator[None]:
+        learn = self.learn
+        before = learn.loss_func
+        try:
+            if self._plain is not None:  # `learn.validate` in the middle of a training pass
+                learn.loss_func = self._plain
+            yield
+        finally:
+            learn.loss_func = before
 
     def smoothed(self, loss_func: Any) -> LabelSmoothingCrossEntropy:
         """The loss with smoothed labels that is otherwise `loss_func`, a cross entropy.
@@ -64,11 +78,11 @@ class LabelSmoothing(Callback):
         if options is None:
             raise ValueError(
                 f"`{self!r}` smooths the labels of a cross entropy, but the loss is "
-                f"{_shown(loss_func)}; use `CrossEntropyLossFlat()`, or leave the callback out"
+                f"{shown(loss_func)}; use `CrossEntropyLossFlat()`, or leave the callback out"
             )
         if options.pop("label_smoothing", 0.0):
             raise ValueError(
-                f"`{self!r}` is to smooth labels, but the loss {_shown(loss_func)} smooths them "
+                f"`{self!r}` is to smooth labels, but the loss {shown(loss_func)} smooths them "
                 "already; leave one of the two out"
             )
         return LabelSmoothingCrossEntropy(self.eps, spread=self.spread, **options)
@@ -94,7 +108,3 @@ def _options(loss_func: Any) -> dict[str, Any] | None:
 def _is(loss_func: Any, kind: type[nn.Module]) -> bool:
     """Whether it computes as `kind` does: a subclass may have changed that."""
     return isinstance(loss_func, kind) and type(loss_func).forward is kind.forward
-
-
-def _shown(loss_func: Any) -> str:
-    return f"`{getattr(loss_func, '__name__', None) or repr(loss_func)}`"

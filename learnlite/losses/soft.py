@@ -51,20 +51,25 @@ def soft_targets(loss_func: Any, pred: Tensor, targ: Tensor, name: str = "soft_t
 
 
 def check_takes_soft(
-    loss_func: Any, pred: Any, preds: Sequence[Any], targets: Sequence[Any], device: torch.device
+    loss_func: Any,
+    pred: Any,
+    preds: Sequence[Any],
+    targets: Sequence[Any],
+    device: torch.device,
+    giver: str,
 ) -> None:
     """Raise a ValueError unless labels and the same labels as rows of 0 and 1 give the same loss.
 
-    `preds` are the outputs that the targets belong to. It waits for the device; random states and
-    the loss stay as they are. Labels to ignore are left out of the comparison, as losses differ in
-    what they average over then.
+    `preds` are the outputs that the targets belong to, `giver` names who makes them soft. It waits
+    for the device; random states and the loss stay as they are. Labels to ignore are left out of
+    the comparison, as losses differ in what they average over then.
 
     >>> loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0]))
     >>> pred, targ = torch.zeros(2, 2), torch.tensor([0, 1])
-    >>> check_takes_soft(loss, pred, [pred], [targ], pred.device)
+    >>> check_takes_soft(loss, pred, [pred], [targ], pred.device, "MixUp")
     Traceback (most recent call last):
-    ValueError: probabilities of classes are to be given to the loss `CrossEntropyLoss()`, but it \
-takes them otherwise than labels: 0.6931 for labels, 1.386 for the same as rows of 0 and 1; \
+    ValueError: `MixUp` gives the loss probabilities of classes, but `CrossEntropyLoss()` takes \
+them otherwise than labels: 0.6931 for labels, 1.386 for the same as rows of 0 and 1; \
 use `CrossEntropyLossFlat(weight=…)`
     """
     plain = [
@@ -78,7 +83,7 @@ use `CrossEntropyLossFlat(weight=…)`
         return  # floats already
     with _trial(loss_func, device):
         expected = loss_func(pred, *plain)
-    problem = f"probabilities of classes are to be given to the loss {_shown(loss_func)}, but it "
+    problem = f"`{giver}` gives the loss probabilities of classes, but {shown(loss_func)} "
     try:
         with _trial(loss_func, device):
             given = loss_func(pred, *soft)
@@ -142,7 +147,8 @@ def _listed(loss: Any) -> str:
     return ", ".join(f"{value:.4g}" for value in torch.as_tensor(loss).flatten()[:4].tolist())
 
 
-def _shown(loss_func: Any) -> str:
+def shown(loss_func: Any) -> str:
+    """A loss for a message: a function by its name, a module as it prints."""
     return f"`{getattr(loss_func, '__name__', None) or repr(loss_func)}`"
 
 
