@@ -75,7 +75,7 @@ class Categorize:
             sets.append(Labelled(valid, "validation", valid_items))
         if self._vocab is None:
             sets[0].counts()  # raises what names the item
-            self._vocab = Vocab.of(labels, sort=self.sort, add_na=self.add_na)
+            self._vocab = Vocab.found(labels, sort=self.sort, add_na=self.add_na)
         _check(self.vocab, sets, add_na=self.add_na)
         if len(self.vocab) - self.add_na == 1:
             warnings.warn(
@@ -139,7 +139,7 @@ class MultiCategorize:
             sets.append(_flattened(valid, "validation", valid_items))
         if self._vocab is None:
             sets[0].counts()
-            self._vocab = Vocab.of(sets[0].labels, add_na=self.add_na)
+            self._vocab = Vocab.found(sets[0].labels, add_na=self.add_na)
         _check(self.vocab, sets, add_na=self.add_na)
 
     def encode(self, label: Any, item: Any = None) -> Tensor:

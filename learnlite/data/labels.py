@@ -34,7 +34,7 @@ def parent_label(path: str | PurePath) -> str:
     >>> parent_label("train/ants/0013035.jpg")
     'ants'
     """
-    label = Path(path).parent.name
+    label = (path if isinstance(path, PurePath) else Path(path)).parent.name
     if not label:
         raise ValueError(f"`{path}` lies in no folder that could name its class")
     return label

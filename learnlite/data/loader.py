@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default
 
 from learnlite.data.batch import pin
 from learnlite.data.reading import Job, Reader, undisturbed
+from learnlite.data.sampling import Order
 from learnlite.data.tensors import TensorItems
 from learnlite.data.workers import WorkerPool
 from learnlite.seeds import draw_seed, mix
@@ -26,6 +27,8 @@ class Loader:
     `seed` is drawn from torch's global generator if not given. `collate` makes a batch of a list of
     items, by default `torch.utils.data.default_collate`. `pin_memory` is on where there is CUDA.
     `timeout` is how many seconds to wait for a worker.
+    `order(seed, n)` gives the `n` indices of an epoch instead of a shuffle, where some items are to
+    come more often; `seed` is a function of (seed, epoch), and nothing else may be drawn from.
 
     >>> loader = Loader(range(10), bs=4, shuffle=True, seed=42)
     >>> [len(batch) for batch in loader]
@@ -40,6 +43,7 @@ class Loader:
         bs: int = 64,
         *,
         shuffle: bool = False,
+        order: Order | None = None,
         drop_last: bool | None = None,
         seed: int | None = None,
         num_workers: int = 0,
@@ -54,7 +58,8 @@ class Loader:
         self.bs = _whole_number("bs", bs, least=1)
         self.num_workers = _whole_number("num_workers", num_workers, least=0)
         self.prefetch_factor = _whole_number("prefetch_factor", prefetch_factor, least=1)
-        self.shuffle = shuffle
+        self.shuffle = shuffle or order is not None
+        self.order = order
         self.drop_last = bool(drop_last)
         self.collate = collate
         self.pin_memory = pin_memory
@@ -72,6 +77,13 @@ class Loader:
                 f"`drop_last` leaves no batch of {self.n} items with `bs={self.bs}`; "
                 "use a smaller `bs`, or `drop_last=False`"
             )
+        if order is not None:
+            if not callable(order):
+                raise TypeError(
+                    f"`order` is a function of (seed, n), got a `{_name(order)}`; "
+                    "for weights, one an item, give `WeightedOrder(weights)`"
+                )
+            self._order(self.epoch)  # what is wrong with it is told now
         self._tensors = _in_memory(dataset) if collate is None else None
         self._reader = Reader(dataset, collate or default_collate)
         self._idle_pool: WorkerPool | None = None
@@ -130,7 +142,8 @@ class Loader:
         settings = [
             f"{self.n:,} items of {_name(self.dataset)}",
             f"{n_batches} of {self.bs}",
-            "shuffled" if self.shuffle else "",
+            "shuffled" if self.shuffle and self.order is None else "",
+            f"order={self.order!r}" if self.order is not None else "",
             "last one dropped" if self.drop_last and self.n % self.bs else "",
             f"{self.num_workers} workers" if self.num_workers else "",
             f"seed={self.seed}",
@@ -141,7 +154,10 @@ class Loader:
         return self.__dict__ | {"_idle_pool": None}  # a copy starts processes of its own
 
     def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+        epoch_seed = mix(self.seed, epoch)
+        if self.order is not None:
+            return _checked_order(self.order(epoch_seed, self.n), self.n)
+        generator = torch.Generator().manual_seed(epoch_seed)
         return torch.randperm(self.n, generator=generator)
 
     def _jobs(self, epoch: int, start: int) -> Iterator[Job]:
@@ -205,6 +221,25 @@ def _in_memory(dataset: Any) -> TensorItems | None:
     if type(dataset) is TensorDataset:
         return TensorItems(*dataset.tensors)
     return dataset if type(dataset) is TensorItems else None
+
+
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+def _checked_order(indices: Any, n: int) -> Tensor:
+    order = torch.as_tensor(indices)
+    if order.ndim != 1 or len(order) != n or order.dtype not in _WHOLE:
+        raise ValueError(
+            f"`order` must give {n:,} whole numbers, one for each item, got a tensor of shape "
+            f"{tuple(order.shape)} and {order.dtype}"
+        )
+    least, most = order.aminmax()
+    if least < 0 or most >= n:
+        raise ValueError(
+            f"`order` gives indices from {int(least)} to {int(most)}, "
+            f"but there are {n:,} items, counted from 0"
+        )
+    return order.long()
 
 
 def _length(dataset: Any) -> int:

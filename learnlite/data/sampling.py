@@ -28,8 +28,8 @@ class WeightedOrder:
     """An epoch with each item as often as its weight says, shuffled; as long as the data set.
 
     Of n items one of weight w comes n·w / (sum of weights) times: the whole times always, once more
-    with the probability of the fraction. So equal weights give each item once, which independent
-    draws do not.
+    with the probability of the fraction. The items of one weight (so, of one class) come as often
+    as they should in sum, too, to within one. Independent draws would promise neither.
 
     >>> order = WeightedOrder([1, 1, 2, 0])
     >>> sorted(order(7, 4).tolist())
@@ -38,12 +38,16 @@ class WeightedOrder:
 
     def __init__(self, weights: Sequence[float] | NDArray[Any] | Tensor) -> None:
         self._weights = torch.as_tensor(_checked(weights))
+        values, self._groups = self._weights.unique(return_inverse=True)
+        self._n_groups = len(values)
 
     def __call__(self, seed: int, n: int) -> Tensor:
         check_one_each("weights", self._weights, n)
         generator = torch.Generator().manual_seed(mix(seed))
-        # drawn in a new order each epoch, or neighbours would share their luck with the fraction
+        # Who has the luck of a fraction is drawn anew: items within their group, and the groups.
         order = torch.randperm(n, generator=generator)
+        turns = torch.randperm(self._n_groups, generator=generator)
+        order = order[turns[self._groups[order]].argsort(stable=True)]
         start = torch.rand((), generator=generator, dtype=torch.float64)
         reached = self._weights[order].cumsum(0)
         reached = (reached / reached[-1] * n + start).floor().long()
@@ -68,18 +72,11 @@ def class_weights(
     >>> class_weights(["cat", "cat", "cat", "dog"])
     tensor([0.6667, 2.0000])
     """
-    try:
-        counts = counted(labels)
-    except TypeError:
-        raise TypeError(not_one(next(iter(labels)))) from None
-    counts.pop(None, None)  # those without a label
-    if not counts:
-        raise ValueError("there are no labels to weigh classes by")
+    weight_of = _balanced(labels)
     classes = Vocab.of(labels) if vocab is None else vocab
-    if unknown := [label for label in counts if label not in classes]:
+    if unknown := [label for label in weight_of if label not in classes]:
         raise ValueError(f"the labels {named(map(repr, unknown))} are not in `vocab`")
-    mean = sum(counts.values()) / len(counts)
-    return torch.tensor([mean / counts[label] if counts[label] else 0.0 for label in classes])
+    return torch.tensor([weight_of.get(label, 0.0) for label in classes])
 
 
 def sampling_order(
@@ -107,22 +104,36 @@ def sampling_order(
     if labels is None:
         raise ValueError("the labels of the items are needed to weigh them by class")
     if weights is None:
-        vocab = Vocab.of(labels)
-        weights = dict(zip(vocab, class_weights(labels, vocab).tolist(), strict=True))
-    if isinstance(labels, Tensor | np.ndarray):
-        labels = labels.tolist()
-    known = {plain(label): weight for label, weight in weights.items()}
-    of_items = [known.get(plain(label)) for label in labels]
-    if lacking := [label for label, weight in zip(labels, of_items, strict=True) if weight is None]:
+        weights = _balanced(labels)
+    of_class = {plain(label): weight for label, weight in weights.items()}
+    classes = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else map(plain, labels)
+    try:
+        return WeightedOrder([of_class[label] for label in classes])
+    except KeyError:
+        lacking = [label for label in counted(labels) if label not in of_class]
         raise ValueError(
-            f"{len(lacking):,} items have no weight, as `weights` does not name their classes "
-            f"{named(map(repr, dict.fromkeys(map(plain, lacking))))}"
-        )
-    return WeightedOrder(np.array(of_items))
+            f"`weights` has none for the classes {named(map(repr, lacking))} of the items; "
+            "name every class there is, with 0 if its items are never to come"
+        ) from None
+    except TypeError:
+        raise TypeError(not_one(next(iter(labels)))) from None
+
+
+def _balanced(labels: Any) -> dict[Any, float]:
+    try:
+        counts = counted(labels)
+    except TypeError:
+        raise TypeError(not_one(next(iter(labels)))) from None
+    counts.pop(None, None)  # those without a label
+    if not counts:
+        raise ValueError("there are no labels to weigh classes by")
+    return {label: counts.total() / (len(counts) * n) for label, n in counts.items()}
 
 
 def _checked(weights: Any) -> NDArray[np.float64]:
-    array = np.array(weights.cpu() if isinstance(weights, Tensor) else weights, dtype=np.float64)
+    if isinstance(weights, Tensor):
+        weights = weights.detach().double().cpu().numpy()
+    array = np.array(weights, dtype=np.float64)  # a copy: what happens to theirs is not noticed
     if array.ndim != 1 or not len(array):
         raise ValueError(f"`weights` has the shape {array.shape}; it needs one for each item")
     bad = ~np.isfinite(array) | (array < 0)

@@ -310,13 +310,13 @@ def _check_filled(train: list[int], valid: list[int], where: str, n: int) -> Non
         )
 
 
-def _path(item: Any) -> Path:
+def _path(item: Any) -> PurePath:
     if not isinstance(item, str | PurePath):
         raise TypeError(
             f"this splitter looks at the folders and names of files, but the item {short(item)} is "
             f"a `{type(item).__name__}`; split by `FuncSplitter(lambda item: ...)`"
         )
-    return Path(item)
+    return item if isinstance(item, PurePath) else Path(item)
 
 
 def _item(items: Any, i: int) -> str:

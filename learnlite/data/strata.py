@@ -49,14 +49,22 @@ def drawn_order(n: int, seed: int | None) -> Ints:
     return np.argsort(bits.random_raw(n), kind="stable")
 
 
-def class_codes(labels: Sequence[Any]) -> Ints:
+def class_codes(labels: Sequence[Any] | NDArray[Any] | Tensor) -> Ints:
     """For each label a number from 0 on; those without a label are a class of their own.
 
     >>> class_codes(["dog", "cat", "dog", None]).tolist()
     [0, 1, 0, 2]
     """
+    if isinstance(labels, Tensor | np.ndarray):
+        labels = labels.tolist()
+    try:
+        distinct = list(dict.fromkeys(labels))  # a hundred times fewer, as a rule
+    except TypeError:  # several classes in a list
+        labels = [_key(label) for label in labels]
+        distinct = list(dict.fromkeys(labels))
     codes: dict[Any, int] = {}
-    return np.array([codes.setdefault(_key(label), len(codes)) for label in labels], dtype=np.int64)
+    code_of = {label: codes.setdefault(_key(label), len(codes)) for label in distinct}
+    return np.array([code_of[label] for label in labels], dtype=np.int64)
 
 
 def places(classes: Ints) -> Ints:

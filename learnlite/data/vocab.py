@@ -68,7 +68,18 @@ class Vocab(tuple[Any, ...]):
         categories = _categories(labels)
         classes = list(counted(labels if categories is None else categories))
         classes = [label for label in classes if label is not None and label != NA]
-        kinds = {_kind(label): label for label in classes}
+        if sort and categories is None:
+            try:
+                classes.sort(key=lambda label: (_kind(label), label))
+            except TypeError:  # a type without an order
+                classes.sort(key=lambda label: (_kind(label), str(label)))
+        return cls([NA, *classes] if add_na else classes)
+
+    @classmethod
+    def found(cls, labels: Any, *, sort: bool = True, add_na: bool = False) -> Self:
+        """The distinct labels of a training set, with a warning if they are of several types."""
+        vocab = cls.of(labels, sort=sort, add_na=add_na)
+        kinds = {_kind(label): label for label in vocab if label != NA}
         if len(kinds) > 1:
             told = " and ".join(
                 f"{quoted(repr(label))} (`{type(label).__name__}`)" for label in kinds.values()
@@ -78,12 +89,7 @@ class Vocab(tuple[Any, ...]):
                 "classes; make them one type",
                 stacklevel=3,
             )
-        if sort and categories is None:
-            try:
-                classes.sort(key=lambda label: (_kind(label), label))
-            except TypeError:  # a type without an order
-                classes.sort(key=lambda label: (_kind(label), str(label)))
-        return cls([NA, *classes] if add_na else classes)
+        return vocab
 
     def place(self, label: Any, item: Any = None, *, add_na: bool = False) -> int:
         """The number of the class; an unknown one is an error, or with `add_na` that of `#na#`."""
