@@ -145,6 +145,22 @@ def test_validation_has_the_plain_loss_and_so_has_the_learner_afterwards():
     assert recorder.last("valid_loss") == pytest.approx(torch.stack(losses).mean().item())
 
 
+def test_a_validation_in_the_middle_of_a_training_pass_has_the_plain_loss():
+    measured, expected = [], []
+
+    def look(learn):
+        if not learn.training:
+            return
+        measured.append(learn.validate()[0])
+        with torch.no_grad():
+            losses = [F.cross_entropy(learn.model(x), y) for x, y in learn.dls.valid]
+        expected.append(torch.stack(losses).mean().item())
+        assert isinstance(learn.loss_func, LabelSmoothingCrossEntropy)
+
+    learner([LabelSmoothing(0.3), on(after_batch=look)]).fit(1)
+    assert measured and measured == pytest.approx(expected)
+
+
 def test_the_plain_loss_is_back_after_an_error():
     def fail(learn):
         raise RuntimeError("a bomb")
