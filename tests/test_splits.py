@@ -282,6 +282,8 @@ def test_a_data_frame_is_split_by_its_rows():
     assert MaskSplitter(frame["is_valid"])(frame) == expected
     assert FuncSplitter(lambda row: row.is_valid)(frame) == expected
     assert is_partition(RandomSplitter()(frame), 4)
+    gaps = pandas.DataFrame({"part": ["b", pandas.NA, "a"]})
+    assert ColSplitter("part", on="a")(gaps) == ([0, 1], [2])
     texts = pandas.DataFrame({"is_valid": ["False", "True", None]})
     with pytest.raises(ValueError, match="column `is_valid` has (None|nan) at 2"):
         ColSplitter()(texts)
@@ -368,6 +370,11 @@ def test_a_subset_has_its_size_and_each_class_its_share(share):
     counts = Counter(LABELS[i] for i in part)
     for label, total in Counter(LABELS).items():
         assert abs(counts[label] - total * n_chosen / 103) < 1
+
+
+def test_what_is_left_of_whole_items_goes_to_the_largest_remainders():
+    labels = ["cat"] * 52 + ["dog"] * 29 + ["owl"] * 19  # 5.2, 2.9 and 1.9 of ten
+    assert Counter(labels[i] for i in subset(labels, 10, labels)) == {"cat": 5, "dog": 3, "owl": 2}
 
 
 def test_a_rare_class_is_not_lost_where_there_is_room_for_it():
