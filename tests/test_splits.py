@@ -282,7 +282,7 @@ def test_a_data_frame_is_split_by_its_rows():
     assert MaskSplitter(frame["is_valid"])(frame) == expected
     assert FuncSplitter(lambda row: row.is_valid)(frame) == expected
     assert is_partition(RandomSplitter()(frame), 4)
-    gaps = pandas.DataFrame({"part": ["b", pandas.NA, "a"]})
+    gaps = pandas.DataFrame({"part": ["b", pandas.NA, "a"]}, dtype=object)
     assert ColSplitter("part", on="a")(gaps) == ([0, 1], [2])
     texts = pandas.DataFrame({"is_valid": ["False", "True", None]})
     with pytest.raises(ValueError, match="column `is_valid` has (None|nan) at 2"):
