@@ -14,6 +14,7 @@ from learnlite.losses import (
     FocalLoss,
     L1LossFlat,
     LabelSmoothingCrossEntropy,
+    LabelSmoothingCrossEntropyFlat,
     MSELossFlat,
     infer_loss,
 )
@@ -380,3 +381,10 @@ def test_arguments_that_cannot_be():
         LabelSmoothingCrossEntropy(spread="rest")
     with pytest.raises(ValueError, match="`gamma` must be at least 0, got -1"):
         FocalLoss(-1)
+
+
+def test_fastais_name_of_the_smoothed_loss_is_the_same():
+    assert LabelSmoothingCrossEntropyFlat is LabelSmoothingCrossEntropy
+    assert repr(LabelSmoothingCrossEntropyFlat(eps=0.1, axis=1)) == (
+        "LabelSmoothingCrossEntropy(eps=0.1, axis=1)"
+    )

@@ -69,7 +69,7 @@ class HookCallback(Callback):
         hook: HookFunc | None = None,
     ) -> None:
         if hook is not None:
-            vars(self)["hook"] = hook  # over the method, as fastai does
+            vars(self)["hook"] = hook  # called in place of the method
         elif type(self).hook is HookCallback.hook:
             raise TypeError(
                 f"`{type(self).__name__}` does nothing yet: give your subclass a method "

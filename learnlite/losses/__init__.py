@@ -12,6 +12,7 @@ from learnlite.losses.classes import (
     CrossEntropyLossFlat,
     FocalLoss,
     LabelSmoothingCrossEntropy,
+    LabelSmoothingCrossEntropyFlat,
 )
 from learnlite.losses.infer import infer_loss
 from learnlite.losses.items import BCEWithLogitsLossFlat, ItemLoss, L1LossFlat, MSELossFlat
@@ -25,6 +26,7 @@ __all__ = [
     "ItemLoss",
     "L1LossFlat",
     "LabelSmoothingCrossEntropy",
+    "LabelSmoothingCrossEntropyFlat",
     "MSELossFlat",
     "infer_loss",
 ]

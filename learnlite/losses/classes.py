@@ -185,6 +185,9 @@ class LabelSmoothingCrossEntropy(ClassLoss):
         return {"eps": None, **super()._usual(), "spread": "all"}
 
 
+LabelSmoothingCrossEntropyFlat = LabelSmoothingCrossEntropy  # which is flat too
+
+
 class FocalLoss(ClassLoss):
     """Cross entropy in which what is right already counts less: (1 - p)^gamma times each item's.
 
