@@ -304,6 +304,21 @@ ENDS_EARLY = {"DryRun", "OverfitBatch", "LRFinder"}
 
 
 @each
+def test_can_be_there_while_only_validate_runs(cls, tmp_path):
+    learn = learner(tmp_path)
+    given(cls, learn)
+    plain = learner(tmp_path)
+    with_it, without = learn.validate(), plain.validate()  # before the first fit
+    assert with_it == without or cls.__name__ == "MixedPrecision"
+    learn.fit(1)
+    before = surroundings(learn)
+    plain.model.load_state_dict(learn.model.state_dict())
+    with_it, without = learn.validate(), plain.validate()
+    assert with_it == without or cls.__name__ == "MixedPrecision"
+    assert surroundings(learn) == before
+
+
+@each
 def test_works_with_accumulation(cls, tmp_path):
     if cls.__name__ in ("GradientAccumulation", "DryRun"):
         pytest.skip("it is the accumulation itself, or ends before a window is full")

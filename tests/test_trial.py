@@ -245,6 +245,15 @@ def test_a_batch_that_is_changed_in_place_is_whole_again_the_next_time():
     assert all(torch.equal(x, seen[0]) for x in seen) and bool(seen[0].any())
 
 
+def test_the_finder_runs_on_all_batches_and_without_a_verdict(tmp_path):
+    said, sizes = [], []
+    for cbs in ([], [OverfitBatch(4)]):
+        learn = learner(tmp_path, cbs)
+        learn.say = said.append
+        sizes.append(learn.lr_find(num_it=12, show_plot=False))
+    assert not said and sizes[0] == sizes[1]
+
+
 # The whole of a fit, tried
 
 
@@ -292,6 +301,19 @@ def test_a_check_leaves_nothing_behind_before_the_first_fit_and_after_one(tmp_pa
     before = state_of(learn, tmp_path)
     learn.check(cbs=[CSVLogger("other.csv"), TerminateOnNaN])
     assert same(before, state_of(learn, tmp_path))
+
+
+def test_a_check_writes_over_no_file_wherever_it_lies(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    best, table = SaveModel(fname=elsewhere / "best"), CSVLogger(str(elsewhere / "rows.csv"))
+    above = SaveModel("accuracy", fname="../best", load_best=False)
+    learn = learner(tmp_path / "own", [best, table, above])
+    learn.fit(2)
+    before = state_of(learn, tmp_path)
+    learn.check()
+    assert same(before, state_of(learn, tmp_path))
+    assert best.fname == elsewhere / "best" and table.fname == str(elsewhere / "rows.csv")
+    assert best.last_saved_path == elsewhere / "best.pth" and above.fname == "../best"
 
 
 def test_a_fit_after_a_check_is_bit_for_bit_a_fit_without_it(tmp_path):

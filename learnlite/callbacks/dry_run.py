@@ -5,7 +5,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,9 @@ class DryRun(Callback):
     That is: a training batch of the usual size and the last one of the epoch, which may be shorter
     (of torch's loaders: the first one, cut to that size); a validation batch; metrics, the
     recorder's row, and a checkpoint, written and read back. What callbacks write below `learn.path`
-    goes to folders that are removed in the end. An error gains a note that says where it was met.
-    The weights move by these steps; `learn.check()` does the same and puts all back.
+    or to their `fname` goes to folders that are removed in the end. An error gains a note that says
+    where it was met. The weights move by these steps; `learn.check()` does the same and puts all
+    back.
 
     >>> DryRun()                 # learn.fit_one_cycle(20, 3e-3, cbs=DryRun())
     DryRun()
@@ -45,15 +46,18 @@ class DryRun(Callback):
     report: str = ""
     """What was said at the end."""
 
+    _running = False  # in a fit: `learn.validate` alone is none
+
     @contextmanager
     def around_fit(self) -> Generator[None]:
-        learn, begun = self.learn, time.perf_counter()
+        learn, begun, said = self.learn, time.perf_counter(), self.learn.say
         loaders, train = learn.dls.loaders, learn.dls.train
         self._losses: list[tuple[str, Any]] = []
         self._lines: list[str] = []
         self._stage = f"as a folder was made for the files below {learn.path}"
-        said, learn.say = learn.say, _hush  # what others tell of this fit is not so: it is undone
         try:
+            self._running = True
+            learn.say = _hush  # what others tell of this fit is not so: it is undone
             with _files_elsewhere(learn) as self._folder, kept_generators(learn.dls.valid):
                 loaders[0] = ends = _Ends(train, self._reach)
                 learn.progress.n_iter = len(ends)
@@ -67,6 +71,7 @@ class DryRun(Callback):
         finally:
             loaders[0] = train
             learn.say = said
+            self._running = False
         seconds = time.perf_counter() - begun
         self.report = "\n  ".join(
             [f"dry run: no fault met in {seconds:.1f} s", *self._lines, _sizes(learn)]
@@ -85,7 +90,7 @@ class DryRun(Callback):
         self._reach(f"on the {self._batch}")
 
     def after_batch(self) -> None:
-        if self.learn.loss is not None:  # else a callback has cancelled the batch
+        if self._running and self.learn.loss is not None:  # else the batch was cancelled
             self._losses.append((self._batch, self.learn.loss.detach()))
 
     def after_train(self) -> None:
@@ -96,7 +101,8 @@ class DryRun(Callback):
         self._reach("at the start of the validation pass")
 
     def after_validate(self) -> None:
-        self._look_at_losses()
+        if self._running:
+            self._look_at_losses()
         self._reach("at the end of the validation pass")
 
     def after_epoch(self) -> None:
@@ -187,23 +193,46 @@ def _files_elsewhere(learn: "Learner") -> Generator[Path]:
     """Turn the learner's folders to new ones beside them, for a while; gives the models' own."""
     path, model_dir = learn.path, learn.model_dir
     models = path / model_dir
-    with _folder_in(path) as files, _folder_in(models) as checkpoints:
-        learn.path, learn.model_dir = files, checkpoints.absolute()
+    with ExitStack() as stack:
+        files, checkpoints = (stack.enter_context(_folder_in(p)) for p in (path, models))
+        for cb in learn.callbacks:
+            stack.enter_context(_file_elsewhere(cb))
         try:
+            learn.path, learn.model_dir = files, checkpoints.absolute()
             yield models
         finally:
             learn.path, learn.model_dir = path, model_dir
 
 
 @contextmanager
+def _file_elsewhere(cb: Any) -> Generator[None]:
+    """Turn a callback's `fname` that leads out of the learner's folders to one that does not."""
+    fname: Any = vars(cb).get("fname")
+    if not isinstance(fname, str | Path):
+        yield
+        return
+    path = Path(fname)
+    with ExitStack() as stack:
+        try:
+            if path.is_absolute():
+                cb.fname = stack.enter_context(_folder_in(path.parent)) / path.name
+            elif ".." in path.parts:
+                cb.fname = Path(*[part for part in path.parts if part != ".."])
+            yield
+        finally:
+            cb.fname = fname
+
+
+@contextmanager
 def _folder_in(folder: Path) -> Generator[Path]:
     """A new folder in `folder`, or in the nearest one above it that is there; then removed."""
-    there = next(above for above in (folder, *folder.parents) if above.exists())
-    made = tempfile.mkdtemp(prefix=".dry-run-", dir=there)
+    there, made = next(above for above in (folder, *folder.parents) if above.exists()), None
     try:
+        made = tempfile.mkdtemp(prefix=".dry-run-", dir=there)
         yield Path(made)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def _sizes(learn: "Learner") -> str:

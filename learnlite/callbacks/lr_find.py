@@ -9,7 +9,7 @@ from typing import Any
 
 from learnlite import optim
 from learnlite.callback import Callback
-from learnlite.events import CancelFitException, CancelValidException, Order
+from learnlite.events import CancelFitException, Order
 from learnlite.plots import axes
 from learnlite.suggest import Curve
 from learnlite.tally import Clock, LossLog, Smoothed
@@ -57,6 +57,7 @@ class LRFinder(Callback):
         self._lrs: list[float] = []
         self._clock = Clock()
         self._set_lr = optim.hyper_setter(self.learn.opt, "lr")
+        self.learn.progress.n_valid = 0  # it only trains; the next fit counts anew
         yield
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,9 +84,6 @@ class LRFinder(Callback):
             raise CancelFitException(f"{self.num_it} batches are done")
         if self.stop_div and self._clock.due() and self._end() < len(self._lrs):
             raise CancelFitException("the loss diverged")
-
-    def before_validate(self) -> None:
-        raise CancelValidException("the finder only trains")
 
     @property
     def lrs(self) -> list[float]:

@@ -118,6 +118,7 @@ class ChannelsLast(Callback):
             for tensor, strides in kept:
                 _restride(tensor, strides)
             align_state(learn.opt)
+            self._converts = False
 
     def before_train(self) -> None:
         self._aligned = False

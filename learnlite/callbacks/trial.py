@@ -87,6 +87,8 @@ class OverfitBatch(Callback):
     verdict: str = ""
     """What was said at the end of the fit."""
 
+    _running = False  # in a fit: `learn.validate` alone is none
+
     def __init__(self, n: int = 100, *, keep: bool = False) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"`n` counts the batches of an epoch and must be at least 1, got {n}")
@@ -108,23 +110,24 @@ class OverfitBatch(Callback):
         self._last: Tensor | None = None
         self._valid: Tensor | None = None
         self._right: Tensor | None = None
-        loaders[:] = [_Repeated(batch, self.n), _Repeated(batch, 1)]
-        progress.n_iter, progress.n_valid = self.n, 1
         with ExitStack() as stack:
             if not self.keep:
                 stack.enter_context(checkpoint.unchanged(*changed, opt=learn.opt))
             try:
+                self._running = True
+                loaders[:] = [_Repeated(batch, self.n), _Repeated(batch, 1)]
+                progress.n_iter, progress.n_valid = self.n, 1
                 yield
             finally:
                 loaders[:] = kept
-                self._labels = None
+                self._labels, self._running = None, False
 
     def before_batch(self) -> None:
         self._yb = self.learn.yb  # as the loader gives them: another may change them
 
     def after_batch(self) -> None:
         learn = self.learn
-        if learn.loss is None:
+        if learn.loss is None or not self._running:
             return
         if learn.training:
             self._last = learn.loss.detach()
