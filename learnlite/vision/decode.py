@@ -1,0 +1,259 @@
+"""Image files into pixels: which are opened, how far they are trusted, and what they become.
+
+Six formats, told by their first bytes and not by their names; a limit of pixels that is checked
+before any is decoded; every fault an `ImageError` that names the file.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from learnlite.data.members import shown
+
+MAX_PIXELS = 50_000_000
+"""How many pixels an image may have, unless told otherwise: 150 MB as RGB."""
+
+MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+"""The modes that can be asked for: those with 8 bits a channel."""
+
+_READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
+    (b"\xff\xd8\xff", JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"GIF87a", GifImageFile),
+    (b"GIF89a", GifImageFile),
+    (b"BM", BmpImageFile),
+    (b"II*\0", TiffImageFile),
+    (b"MM\0*", TiffImageFile),
+    (b"II+\0", TiffImageFile),  # with offsets of 64 bits
+    (b"MM\0+", TiffImageFile),
+)
+_OTHERS = (
+    (b"%PDF", "a PDF"),
+    (b"%!PS", "a PostScript file"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\0\0\1\0", "an icon"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (b"\x93NUMPY", "a numpy array: open it by `numpy.load`"),
+    (b"version https://git-lfs", "a pointer of Git LFS: get the file itself by `git lfs pull`"),
+    (b"\x1aE\xdf\xa3", "a video"),
+)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112  # the EXIF tag
+_AGAIN = "get it anew, or leave it out: `verify_images` finds such files"
+
+
+class ImageError(ValueError):
+    """An image that could not be had: `source` names it, `reason` says what is wrong with it.
+
+    >>> print(ImageError("cat.jpg", "is empty: it has 0 bytes", "download it again"))
+    `cat.jpg` is empty: it has 0 bytes; download it again
+    """
+
+    def __init__(self, source: str, reason: str, way_out: str = _AGAIN) -> None:
+        super().__init__(source, reason, way_out)  # so that it goes from process to process
+        self.source = source
+        self.reason = reason
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        return f"`{self.source}` {self.reason}; {self.way_out}"
+
+
+def read_bytes(source: Any) -> tuple[bytes, str]:
+    """All bytes of a path, of bytes or of a binary file, and a name for messages.
+
+    The rest of a file that begins like none of the formats is not read.
+
+    >>> read_bytes(b"GIF89a...")
+    (b'GIF89a...', 'bytes')
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(cast(bytes, source)), "bytes"
+    if hasattr(source, "read"):
+        data: Any = source.read()
+        if not isinstance(data, bytes):
+            raise TypeError("an image file must be opened in binary mode, `open(path, 'rb')`")
+        return data, shown(str(getattr(source, "name", "file")))
+    name = shown(str(source))
+    try:
+        with open(source, "rb", buffering=0) as file:
+            start = file.read(64)
+            if _reader(start) is None:
+                raise not_an_image(start, name)
+            file.seek(0)
+            return file.readall(), name
+    except FileNotFoundError as error:
+        way_out = "list the files anew if it has moved, or correct the path"
+        raise ImageError(name, "does not exist", way_out) from error
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        raise ImageError(name, reason, "see to it that it is a file that you may read") from error
+
+
+def open_header(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageFile:
+    """What an image file tells about itself, and no pixel yet; too large a one is refused."""
+    reader = _reader(data[:64])
+    if reader is None:
+        raise not_an_image(data, name)
+    with faults_named(name, len(data)):
+        # Not by `Image.open`, which only warns of a bomb, and knows formats that run programs.
+        image = reader(BytesIO(data))
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            name,
+            f"has {width:,} x {height:,} pixels, and at most {max_pixels:,} are decoded",
+            "if you trust it, raise `max_pixels`; else leave it out",
+        )
+    return image
+
+
+@contextmanager
+def faults_named(name: str, n_bytes: int) -> Generator[None]:
+    """Whatever a decoder raises inside becomes an `ImageError` about the file `name`."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise a dozen kinds
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        ends = ("truncat", "incomplete", "not enough", "eof", "end of")
+        if any(word in str(error).lower() for word in ends):
+            reason = f"is cut off: its {n_bytes:,} bytes end before the image does"
+        else:
+            reason = f"is damaged ({said[-1]})"
+        raise ImageError(name, reason) from error
+
+
+def not_an_image(data: bytes, name: str) -> ImageError:
+    """The error for bytes that begin like none of the formats, with what they look like.
+
+    >>> print(not_an_image(b"<!DOCTYPE html><html>404", "cat.jpg").reason)
+    is no image that is opened here, but looks like a web page
+    """
+    if not data:
+        return ImageError(name, "is empty: it has 0 bytes")
+    return ImageError(
+        name,
+        f"is no image that is opened here, but looks like {_looks_like(data[:64])}",
+        "leave it out, or convert it to JPEG, PNG, WebP, BMP, GIF or TIFF",
+    )
+
+
+def _reader(start: bytes) -> type[ImageFile] | None:
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return WebPImageFile
+    return next((reader for magic, reader in _READERS if start.startswith(magic)), None)
+
+
+def _looks_like(start: bytes) -> str:
+    for magic, what in _OTHERS:
+        if start.startswith(magic):
+            return what
+    if start[4:8] == b"ftyp":
+        brand = start[8:12].decode("latin-1")
+        return "an AVIF or HEIC image" if brand[:3] in ("avi", "hei", "mif") else "a video"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text[:9].lower() == b"<!doctype" or text[:5].lower() == b"<html":
+        return "a web page"
+    if text[:4] == b"<svg" or text[:5] == b"<?xml":
+        return "an SVG drawing or other XML"
+    if all(byte >= 32 or byte in b"\t\r\n\f" for byte in start):
+        return f"text, beginning {shown(start[:24].decode('utf-8', 'replace'))!r}"
+    return f"bytes of another kind, beginning {start[:8].hex(' ')}"
+
+
+def orientation(image: Image.Image) -> int:
+    """How a camera was held, by EXIF: 1 is upright, 2 to 8 are the other turns and mirrorings."""
+    if isinstance(image, TiffImageFile) or "exif" not in image.info:
+        return 1  # Pillow turns TIFF itself
+    try:
+        found: Any = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damage in a note about the image is none to its pixels
+        return 1
+    return int(found) if found in _TURNS else 1
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The image upright; the same object if it was."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """The image in `mode`: 16 bits scaled to 8, what is transparent laid over white.
+
+    >>> clear = Image.new("RGBA", (1, 1), (200, 0, 0, 0))
+    >>> converted(clear, "RGB").getpixel((0, 0)), converted(clear, "RGBA").getpixel((0, 0))
+    ((255, 255, 255), (200, 0, 0, 0))
+    """
+    has_alpha = image.has_transparency_data
+    if image.mode == mode and (not has_alpha or mode in ("LA", "RGBA")):
+        return image
+    if image.mode[0] in "IF":
+        image, has_alpha = _eight_bit(image), False
+    if has_alpha:
+        image = image.convert("LA") if image.mode == "La" else image
+        image = image.convert("RGBA")
+        if mode not in ("LA", "RGBA"):
+            image = _over_white(image)
+    if image.mode in ("CMYK", "LAB", "HSV", "YCbCr", "P", "1"):  # not all pairs are direct
+        image = image.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    return Image.fromarray(eight_bits(np.asarray(image)))
+
+
+def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Numbers as bytes: of 16 bits the upper 8; fractions of 1 are fractions of 255.
+
+    What the type leaves open is told by the largest value: floats count as fractions if none is
+    above 1, whole numbers of 32 bits as bytes if none is above 255.
+
+    >>> eight_bits(np.array([0, 257, 65535], np.uint16)), eight_bits(np.array([0, 0.5, 1]))
+    (array([  0,   1, 255], dtype=uint8), array([  0, 128, 255], dtype=uint8))
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind == "f":
+        finite = np.nan_to_num(values, nan=0.0)
+        factor = 255.0 if finite.size == 0 or finite.max() <= 1 else 1.0
+        return (finite.clip(0, 255) * factor + 0.5).clip(0, 255).astype(np.uint8)
+    if values.dtype != np.uint16 and values.size and values.max() <= 255:
+        return values.clip(0, 255).astype(np.uint8)
+    return ((values.clip(0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)

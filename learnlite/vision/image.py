@@ -1,0 +1,262 @@
+"""Opening images: from a path, bytes, an array or a tensor to pixels, no larger than needed."""
+
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from torch import Tensor
+from torchvision import tv_tensors
+
+from learnlite.vision.decode import (
+    MAX_PIXELS,
+    MODES,
+    converted,
+    eight_bits,
+    faults_named,
+    open_header,
+    orientation,
+    read_bytes,
+    turned,
+)
+from learnlite.vision.decode import ImageError as ImageError
+
+_OF_CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+class LazyImage:
+    """An image of which only the header was read: its size is known, its pixels wait.
+
+    `source` is a path, the bytes of a file, a binary file, a PIL image, an array (height, width,
+    channels) or a tensor (channels, height, width). `size` is (height, width), upright as EXIF
+    says.
+
+    >>> photo = LazyImage(np.zeros((4, 6, 3), np.uint8))
+    >>> photo.size, photo.read().shape
+    ((4, 6), torch.Size([3, 4, 6]))
+    """
+
+    def __init__(self, source: Any, mode: str = "RGB", *, max_pixels: int = MAX_PIXELS) -> None:
+        if mode not in MODES:
+            raise ValueError(f"`mode` is one of {MODES}, got {mode!r}")
+        self.mode = mode
+        self._name = "image"
+        self._data: bytes | None = None
+        self._max_pixels = max_pixels
+        self._opened = False
+        self._turn = 1
+        if isinstance(source, Tensor | np.ndarray):
+            self._image = image_of_array(cast(Any, source))
+        elif isinstance(source, Image.Image):
+            self._image = source
+        else:
+            self._data, self._name = read_bytes(source)
+            self._image = open_header(self._data, self._name, max_pixels)
+        self._turn = orientation(self._image)
+        width, height = self._image.size
+        self.size = (width, height) if self._turn >= 5 else (height, width)
+
+    def read(self, at_least: tuple[int, int] | None = None) -> tv_tensors.Image:
+        """The pixels, as bytes (channels, height, width), as `open` would give them."""
+        return tv_tensors.Image(self.read_scaled(at_least)[0])
+
+    def read_scaled(self, at_least: tuple[int, int] | None = None) -> tuple[Tensor, int]:
+        """The pixels, and how many of the original's one of them covers in each direction."""
+        return _pixels(self.open(at_least)), self._scale(at_least)
+
+    def open(self, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """The image with its pixels, in `mode`, upright.
+
+        With `at_least` (height, width) a JPEG is decoded at a half, a quarter or an eighth, where
+        that is still as large: only its larger blocks of frequencies are put together.
+        """
+        image = self._image
+        if self._data is None:
+            return converted(turned(image, self._turn), self.mode)
+        if self._opened:  # Pillow's image knows one scale
+            image = self._image = open_header(self._data, self._name, self._max_pixels)
+        self._opened = True
+        with faults_named(self._name, len(self._data)):
+            if isinstance(image, JpegImageFile):
+                scale = self._scale(at_least)
+                size = (image.width // scale, image.height // scale) if scale > 1 else None
+                image.draft("L" if self.mode == "L" else None, size)
+            image.load()
+            return converted(turned(image, self._turn), self.mode)
+
+    def _scale(self, at_least: tuple[int, int] | None) -> int:
+        if at_least is None or self._data is None or not isinstance(self._image, JpegImageFile):
+            return 1
+        for scale in (8, 4, 2):
+            large_enough = all(
+                side >= scale and -(-side // scale) >= least
+                for side, least in zip(self.size, at_least, strict=True)
+            )
+            # Turned, an incomplete last pixel would come first, and shift all others.
+            whole = self._turn == 1 or all(side % scale == 0 for side in self.size)
+            if large_enough and whole:
+                return scale
+        return 1
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"LazyImage({self._name}, {height} x {width}, {self.mode})"
+
+
+def open_image(
+    source: Any,
+    mode: str = "RGB",
+    *,
+    at_least: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
+    """An image as PIL's, whatever `source` it comes from: see `LazyImage`.
+
+    >>> open_image(np.zeros((4, 6), np.uint8)).mode
+    'RGB'
+    """
+    return LazyImage(source, mode, max_pixels=max_pixels).open(at_least)
+
+
+def read_image(
+    source: Any,
+    mode: str = "RGB",
+    *,
+    at_least: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> tv_tensors.Image:
+    """An image as bytes (channels, height, width), for transforms; quicker than by `open_image`.
+
+    >>> read_image(np.zeros((4, 6), np.uint8), mode="L").shape
+    torch.Size([1, 4, 6])
+    """
+    return LazyImage(source, mode, max_pixels=max_pixels).read(at_least)
+
+
+def to_element(image: Image.Image) -> tv_tensors.Image:
+    """The pixels of a PIL image as bytes (channels, height, width), lying pixel by pixel.
+
+    >>> to_element(Image.new("L", (6, 4), 7)).unique().tolist()
+    [7]
+    """
+    if image.mode not in MODES:
+        is_grey = image.mode in ("1", "I", "F", "La") or image.mode.startswith("I;16")
+        image = converted(image, "L" if is_grey else "RGB")
+    return tv_tensors.Image(_pixels(image))
+
+
+def load_mask(source: Any, *, max_pixels: int = MAX_PIXELS) -> tv_tensors.Mask:
+    """A mask (height, width) of class numbers as the file holds them: palette indices, greys, bits.
+
+    Not by way of colours, by which other libraries turn palette index 1 into some grey.
+
+    >>> mask = Image.new("P", (2, 1), 3)
+    >>> mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    >>> load_mask(mask)
+    Mask([[3, 3]], dtype=torch.uint8)
+    """
+    return tv_tensors.Mask(torch.from_numpy(_codes(source, max_pixels)))
+
+
+def image_of_array(array: Tensor | NDArray[Any]) -> Image.Image:
+    """The PIL image of an array (height, width, channels) or a tensor (channels, height, width).
+
+    >>> image_of_array(torch.ones(3, 4, 6)).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    given = array
+    if isinstance(array, Tensor):
+        array = array.detach().cpu().as_subclass(Tensor)
+        array = (array.permute(1, 2, 0) if array.ndim == 3 else array).numpy()
+    channels = 1 if array.ndim == 2 else array.shape[-1]
+    if array.ndim not in (2, 3) or channels not in _OF_CHANNELS or 0 in array.shape:
+        form = (
+            "(channels, height, width)"
+            if isinstance(given, Tensor)
+            else "(height, width, channels)"
+        )
+        raise ValueError(
+            f"an image is {form} with 1 to 4 channels, or (height, width), got {tuple(given.shape)}"
+        )
+    pixels = eight_bits(array)
+    return Image.fromarray(pixels[..., 0] if array.ndim == 3 and channels == 1 else pixels)
+
+
+def to_thumb(image: Image.Image, height: int, width: int | None = None) -> Image.Image:
+    """A copy that fits into `width` x `height`, never larger than the image.
+
+    >>> to_thumb(Image.new("RGB", (200, 100)), 50).size
+    (50, 25)
+    """
+    thumb = image.copy()
+    thumb.thumbnail((width or height, height))
+    return thumb
+
+
+class PILImage:
+    """Names how an `ImageBlock` opens its images: in colour. `create` gives a plain PIL image.
+
+    >>> PILImage.create(np.zeros((4, 6), np.uint8)).mode
+    'RGB'
+    """
+
+    mode: ClassVar[str] = "RGB"
+
+    @classmethod
+    def create(cls, source: Any, **settings: Any) -> Image.Image:
+        """What `open_image` opens, in this class's mode."""
+        return open_image(source, cls.mode, **settings)
+
+
+class PILImageBW(PILImage):
+    """Names how an `ImageBlock` opens its images: in grey."""
+
+    mode = "L"
+
+
+class PILMask(PILImage):
+    """Names masks of class numbers. `create` gives a PIL image that keeps them, as `load_mask`."""
+
+    mode = "L"
+
+    @classmethod
+    def create(cls, source: Any, **settings: Any) -> Image.Image:
+        """The class numbers as a grey image; above 255 as one of 32 bits."""
+        codes = _codes(source, settings.get("max_pixels", MAX_PIXELS))
+        return Image.fromarray(codes if codes.dtype == np.uint8 else codes.astype(np.int32))
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    # Quicker than by an array, which copies the bytes with less hurry.
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)
+
+
+def _codes(source: Any, max_pixels: int) -> NDArray[Any]:
+    """The numbers of a mask, as uint8 or int64."""
+    name = "mask"
+    if isinstance(source, Tensor | np.ndarray):
+        codes = np.asarray(source)
+    else:
+        if isinstance(source, Image.Image):
+            image = source
+            image = turned(image, orientation(image))
+        else:
+            data, name = read_bytes(source)
+            image = open_header(data, name, max_pixels)
+            with faults_named(name, len(data)):
+                image.load()
+                image = turned(image, orientation(image))
+        codes = np.array(image)
+    if codes.ndim == 3 and (codes == codes[..., :1]).all():  # greys saved as colours
+        codes = codes[..., 0]
+    if codes.ndim != 2 or codes.dtype.kind == "f":
+        held = f"{codes.shape[-1]} channels" if codes.ndim == 3 else f"{codes.dtype} values"
+        raise ImageError(
+            name,
+            f"is no mask of class numbers: it has {held}",
+            "save the class of each pixel as a grey or palette image, or give a function that does",
+        )
+    return codes.astype(np.uint8 if codes.dtype.itemsize == 1 else np.int64)
