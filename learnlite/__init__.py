@@ -66,6 +66,7 @@ from learnlite.losses import (
     FocalLoss,
     L1LossFlat,
     LabelSmoothingCrossEntropy,
+    LabelSmoothingCrossEntropyFlat,
     MSELossFlat,
 )
 from learnlite.metrics import (
@@ -165,6 +166,7 @@ __all__ = [
     "LRFinder",
     "LabelSmoothing",
     "LabelSmoothingCrossEntropy",
+    "LabelSmoothingCrossEntropyFlat",
     "Lamb",
     "Learner",
     "Loader",

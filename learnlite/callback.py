@@ -296,7 +296,7 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return (
         f"; did you mean `{close[0]}`?"
         if close
-        else "; there are " + ", ".join(f"`{w}`" for w in words)
+        else f"; there {'is' if len(words) == 1 else 'are'} " + ", ".join(f"`{w}`" for w in words)
     )
 
 

@@ -217,7 +217,8 @@ def test_no_module_imports_with_a_star(path: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
     ]
-    assert stars == []
+    # A notebook's star import passes on what others list, and nothing else may.
+    assert stars == [] or in_package(path).endswith("/all.py")
 
 
 # --- the project's own promises

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from learnlite.callback import Callback
 from learnlite.events import Order
-from learnlite.types import check_number
+from learnlite.types import check_number, counted
 
 
 class EMA(Callback):
@@ -156,7 +156,7 @@ class SWA(Callback):
         if self._measured():
             self._due = True
             learn.validate(dl=learn.dls.train)
-        learn.say(f"SWA: the model has the mean of the weights of {self._n} epochs")
+        learn.say(f"SWA: the model has the mean of the weights of {counted(self._n, 'epoch')}")
 
     @contextmanager
     def around_validate(self) -> Generator[None]:

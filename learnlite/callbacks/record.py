@@ -15,8 +15,9 @@ from learnlite import optim
 from learnlite.callback import Callback, did_you_mean
 from learnlite.data.batch import batch_size
 from learnlite.events import Order
-from learnlite.plots import axes
+from learnlite.plots import axes, count_along
 from learnlite.tally import LossLog, MeanLoss, Smoothed, read_together, update_metrics
+from learnlite.types import counted
 
 
 class Recorder(Callback):
@@ -140,9 +141,9 @@ class Recorder(Callback):
         if not self.values:
             return "Recorder(nothing recorded yet)"
         last = ", ".join(f"{n}={v:.4f}" for n, v in zip(self.names, self.values[-1], strict=True))
-        return (
-            f"Recorder({len(self.values)} epochs, {len(self.hypers['lr'])} batches; last: {last})"
-        )
+        epochs, batches = len(self.values), len(self.hypers["lr"])
+        of = f"{batches} batch{'' if batches == 1 else 'es'}"
+        return f"Recorder({counted(epochs, 'epoch')}, {of}; last: {last})"
 
     # What a checkpoint keeps
 
@@ -330,7 +331,8 @@ class Recorder(Callback):
             ax.plot(self.iters, self.column("valid_loss"), marker="o", markersize=3, label="valid")
         if log:
             ax.set_yscale("log")
-        ax.set(xlabel="batch", ylabel="loss")
+        ax.set_ylabel("loss")
+        count_along(ax, "batch")
         ax.legend()
         return ax
 
@@ -342,7 +344,8 @@ class Recorder(Callback):
         panels = axes(n=len(keys))
         for ax, key in zip(panels, keys, strict=True):
             ax.plot([float(value) for value in self.hypers[key]])
-            ax.set(xlabel="batch", ylabel=key)
+            ax.set_ylabel(key)
+            count_along(ax, "batch")
         return panels
 
     def plot_metrics(self) -> Any:
@@ -357,6 +360,7 @@ class Recorder(Callback):
                 if name in names:
                     label = name.split("_")[0] if name != base else "valid"
                     ax.plot(self._epochs, self.column(name), marker="o", markersize=3, label=label)
-            ax.set(xlabel="epoch", ylabel=base)
+            ax.set_ylabel(base)
+            count_along(ax, "epoch")
             ax.legend()
         return panels

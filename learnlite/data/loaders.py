@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from learnlite.data.batch import as_device, default_device, move, split_batch
 from learnlite.data.loader import Loader
+from learnlite.data.sampling import Order
 from learnlite.data.stream import Stream
 from learnlite.data.tensors import TensorItems, n_classes, tensor_sets
 from learnlite.data.torch_loader import first_of_torch
@@ -79,6 +80,7 @@ class DataLoaders:
         drop_last: bool = False,
         seed: int | None = None,
         num_workers: int = 0,
+        order: Order | None = None,
         n_inp: int | None = None,
         label: str | Sequence[str] = "labels",
         device: str | int | torch.device | None = None,
@@ -90,7 +92,9 @@ class DataLoaders:
     ) -> Self:
         """A `Loader` for each dataset; the first is trained on, shuffled, the others read in order.
 
-        `loader_settings` are further arguments of `Loader`, as `collate` or `timeout`.
+        `order(seed, n)` gives the indices of an epoch of training instead of a shuffle, as
+        `sampling_order(labels, balanced=True)` does. `loader_settings` are further arguments of
+        `Loader`, as `collate` or `timeout`.
 
         >>> DataLoaders.from_dsets(range(100), range(10), bs=16, seed=1, device="cpu")
         DataLoaders(train: 7 batches, valid: 1 batch, on cpu)
@@ -103,7 +107,8 @@ class DataLoaders:
             loader = Loader(
                 dataset,
                 bs if i == 0 or val_bs is None else val_bs,
-                shuffle=shuffle and i == 0,
+                shuffle=shuffle and order is None and i == 0,
+                order=order if i == 0 else None,
                 drop_last=drop_last and i == 0,
                 seed=mix(seed, i),
                 num_workers=num_workers,

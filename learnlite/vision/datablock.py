@@ -1,0 +1,268 @@
+"""`DataBlock`: how to get from a folder, a table or a list to loaders of batches."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from learnlite.data import Loader, default_device
+from learnlite.data.batch import as_device
+from learnlite.data.sampling import sampling_order
+from learnlite.data.shares import RandomSplitter
+from learnlite.data.splits import Splitter, checked_split
+from learnlite.data.strata import subset as subset_of
+from learnlite.data.tables import is_pandas, rows_of
+from learnlite.seeds import draw_seed, mix
+from learnlite.types import listify
+from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
+from learnlite.vision.blocks import Block, PointBlock, TransformBlock
+from learnlite.vision.items import BlockItems, Getter
+from learnlite.vision.loaders import BlockLoaders
+from learnlite.vision.points import ScalePoints
+
+
+class Datasets(NamedTuple):
+    """The two sets of items of a `DataBlock`."""
+
+    train: BlockItems
+    valid: BlockItems
+
+    @property
+    def vocab(self) -> Any:
+        """The names of the classes."""
+        return self.train.vocab
+
+
+class DataBlock:
+    """How items become batches: what an item is, how it is labelled, split, opened and changed.
+
+    - `blocks`: what each element of an item is, the inputs first: `(ImageBlock, CategoryBlock)`.
+    - `get_items`: the items of a source (`get_image_files`); without, the source is the items.
+    - `get_x`, `get_y`: from an item to the sources of its inputs and targets; lists for several.
+      `getters` names them all at once.
+    - `splitter`: which items validate; a fifth at random, if not given.
+    - `item_tfms`, `batch_tfms`: what changes each item on the CPU, and each batch on the device.
+    - `n_inp`: how many blocks are inputs; all but the last, if not given.
+
+    >>> import numpy as np
+    >>> from learnlite.vision.blocks import CategoryBlock, ImageBlock
+    >>> pictures = [np.full((8, 8, 3), i, np.uint8) for i in range(20)]
+    >>> def shade(picture):
+    ...     return "dark" if picture.max() < 10 else "light"
+    >>> block = DataBlock((ImageBlock, CategoryBlock), get_y=shade)
+    >>> dls = block.dataloaders(pictures, bs=4, device="cpu")
+    >>> xb, yb = dls.one_batch()
+    >>> xb.shape, dls.vocab
+    (torch.Size([4, 3, 8, 8]), ['dark', 'light'])
+    """
+
+    def __init__(
+        self,
+        blocks: Any = None,
+        dl_type: Any = None,
+        getters: Sequence[Getter] | None = None,
+        n_inp: int | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        *,
+        get_items: Callable[[Any], Any] | None = None,
+        splitter: Splitter | None = None,
+        get_x: Any = None,
+        get_y: Any = None,
+    ) -> None:
+        if dl_type is not None:
+            raise TypeError(
+                "`dl_type` has no meaning here: all loaders are of one kind; leave it out"
+            )
+        self.blocks = [_block(b) for b in listify(blocks)] or [TransformBlock(), TransformBlock()]
+        self.n_inp = max(len(self.blocks) - 1, 1) if n_inp is None else n_inp
+        if not 1 <= self.n_inp <= len(self.blocks):
+            raise ValueError(
+                f"`n_inp` says how many of the {len(self.blocks)} blocks are inputs, got {n_inp}"
+            )
+        self.get_items = get_items
+        self.splitter = splitter
+        self.get_x = get_x
+        self.get_y = get_y
+        self.getters = self._getters(getters)
+        self.item_tfms = listify(item_tfms)
+        self.batch_tfms = listify(batch_tfms)
+
+    def new(self, item_tfms: Any = None, batch_tfms: Any = None) -> "DataBlock":
+        """The same with other transforms; what is not given stays."""
+        return DataBlock(
+            self.blocks,
+            None,
+            self.getters,
+            self.n_inp,
+            self.item_tfms if item_tfms is None else item_tfms,
+            self.batch_tfms if batch_tfms is None else batch_tfms,
+            get_items=self.get_items,
+            splitter=self.splitter,
+        )
+
+    def items(self, source: Any) -> Any:
+        """The items of a source: rows of a table, elements of a list."""
+        if self.get_items is not None:
+            source = self.get_items(source)
+        elif isinstance(source, str | Path):
+            raise TypeError(
+                f"the source is the path {source}, and nothing says what lies there; pass "
+                "`get_items=get_image_files` to `DataBlock`"
+            )
+        items = rows_of(source) if _is_table(source) else source
+        if not len(items):
+            raise ValueError(
+                "there are no items; look at what `get_items` finds in the source"
+                if self.get_items is not None
+                else "there are no items: the source is empty"
+            )
+        return items
+
+    def datasets(self, source: Any, *, subset: float | int | None = None) -> Datasets:
+        """The training and the validation set; blocks learn their classes from the first."""
+        items = self.items(source)
+        splitter = self.splitter or RandomSplitter()
+        train, valid = checked_split(splitter, items)
+        if subset is not None:
+            train = [train[i] for i in self._subset([items[i] for i in train], subset)]
+        sets = [[items[i] for i in part] for part in (train, valid)]
+        reader = BlockItems([], self.blocks, self.getters, (), training=False, n_inp=self.n_inp)
+        for block, getter in zip(self.blocks, self.getters, strict=True):
+            if type(block).setup is not Block.setup:
+                sources = [[reader.source(getter, item) for item in part] for part in sets]
+                block.setup(sources[0], sources[1], sets[0], sets[1])
+        return Datasets(
+            *(
+                BlockItems(
+                    part,
+                    self.blocks,
+                    self.getters,
+                    self.item_tfms,
+                    training=training,
+                    n_inp=self.n_inp,
+                )
+                for part, training in zip(sets, (True, False), strict=True)
+            )
+        )
+
+    def dataloaders(
+        self,
+        source: Any,
+        path: str | Path = ".",
+        *,
+        bs: int = 64,
+        val_bs: int | None = None,
+        shuffle: bool = True,
+        drop_last: bool | None = None,
+        seed: int | None = None,
+        device: str | int | torch.device | None = None,
+        num_workers: int | None = None,
+        weights: Any = None,
+        balanced: bool = False,
+        subset: float | int | None = None,
+        **loader_settings: Any,
+    ) -> BlockLoaders:
+        """Loaders of both sets, with the batch transforms.
+
+        `balanced` draws from every class as often, `weights` (one for each training item, or a dict
+        of classes) as told; `subset` trains on a part only, of each class. A last training batch of
+        one item is left out unless `drop_last` says otherwise, as BatchNorm cannot train on it.
+        `loader_settings` are further arguments of `Loader`.
+        """
+        seed = draw_seed() if seed is None else seed
+        train, valid = self.datasets(source, subset=subset)
+        where = default_device() if device is None else as_device(device)
+        if num_workers is None:
+            num_workers = 0 if where.type == "cpu" else min(8, os.cpu_count() or 1)
+        if drop_last is None:
+            drop_last = len(train) > bs and len(train) % bs == 1
+        order = None
+        if weights is not None or balanced:
+            order = sampling_order(self._labels(train), weights=weights, balanced=balanced)
+        common: dict[str, Any] = {"num_workers": num_workers} | loader_settings
+        loaders = [
+            Loader(
+                train,
+                bs,
+                shuffle=shuffle and order is None,
+                order=order,
+                drop_last=drop_last,
+                seed=mix(seed, 0),
+                collate=train.collate,
+                **common,
+            )
+        ]
+        if len(valid):
+            loaders.append(
+                Loader(valid, val_bs or bs, seed=mix(seed, 1), collate=valid.collate, **common)
+            )
+        dls = BlockLoaders(*loaders, n_inp=self.n_inp, device=where, path=path, vocab=train.vocab)
+        targets = self.blocks[self.n_inp :]
+        if targets:
+            dls.c = targets[-1].c
+            dls.loss_func = targets[-1].loss_func if len(targets) == 1 else None
+        dls.kinds = tuple(block.kind for block in self.blocks)
+        dls.batch_tfms = [self._batch_tfms(dls)]
+        return dls
+
+    def _batch_tfms(self, dls: BlockLoaders) -> BatchTfms:
+        own = [tfm for block in self.blocks for tfm in block.batch_tfms]
+        last = [ScalePoints()] if any(isinstance(b, PointBlock) for b in self.blocks) else []
+        images = [IntToFloatTensor()] if {"image", "mask"} & set(dls.kinds) else []
+        tfms = BatchTfms([*own, *self.batch_tfms, *images, *last])
+        tfms.setup(dls.raw_batch(), dls.kinds)
+        return tfms
+
+    def _subset(self, items: list[Any], share: float | int) -> list[int]:
+        getter = self.getters[-1]
+        return subset_of(items, share, labels=[getter(item) for item in items], seed=0)
+
+    def _labels(self, train: BlockItems) -> list[Any]:
+        getter = self.getters[-1]
+        return [train.source(getter, item) for item in train.items]
+
+    def _getters(self, getters: Sequence[Getter] | None) -> list[Getter]:
+        n = len(self.blocks)
+        found: list[Getter] = [_itself] * n if getters is None else list(getters)
+        if len(found) != n:
+            raise ValueError(f"there are {n} blocks but {len(found)} `getters`; give one for each")
+        for name, given, places in (
+            ("get_x", self.get_x, range(self.n_inp)),
+            ("get_y", self.get_y, range(self.n_inp, n)),
+        ):
+            functions = listify(given)
+            if functions and len(functions) != len(places):
+                raise ValueError(
+                    f"`{name}` has {len(functions)} functions for {len(places)} blocks; "
+                    "give one for each"
+                )
+            for place, function in zip(places, functions, strict=False):
+                found[place] = function
+        return found
+
+    def summary(self, source: Any, bs: int = 4, show_batch: bool = False, **settings: Any) -> None:
+        """Print every step from the source to a batch; a step that fails is named."""
+        from learnlite.vision.summary import print_summary
+
+        print_summary(self, source, bs, show_batch, settings)
+
+    def __repr__(self) -> str:
+        return f"DataBlock({self.blocks}, n_inp={self.n_inp})"
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def _block(block: Any) -> Block:
+    made = block() if callable(block) and not isinstance(block, Block) else block
+    if not isinstance(made, Block):
+        raise TypeError(f"a block is a `Block` or makes one, got {block!r}")
+    return made
+
+
+def _is_table(source: Any) -> bool:
+    return isinstance(source, dict) or is_pandas(source, "DataFrame")

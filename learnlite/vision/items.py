@@ -1,0 +1,126 @@
+"""A dataset of items that blocks open and item transforms change."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learnlite.vision.blocks import Block
+from learnlite.vision.image import LazyImage
+from learnlite.vision.item_stage import ItemStage
+
+Getter = Callable[[Any], Any]
+
+
+class BlockItems:
+    """The items of one set: `[i]` is a tuple with an element for each block, ready for a batch.
+
+    An item's randomness is torch's, so that a `Loader` makes it a function of (seed, epoch, index).
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        blocks: Sequence[Block],
+        getters: Sequence[Getter],
+        item_tfms: Any = (),
+        *,
+        training: bool,
+        n_inp: int,
+    ) -> None:
+        self.items = items
+        self.blocks = tuple(blocks)
+        self.getters = tuple(getters)
+        self.item_tfms = item_tfms
+        self.training = training
+        self.n_inp = n_inp
+        self.stage = ItemStage(item_tfms, training=training)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, i: int) -> tuple[Any, ...]:
+        return self.read(self.items[i])
+
+    def read(self, item: Any) -> tuple[Any, ...]:
+        """The elements of an item, opened and transformed."""
+        elements: list[Any] = []
+        size = None
+        for block, getter in zip(self.blocks, self.getters, strict=True):
+            source = self.source(getter, item)
+            with _Told(f"while `{block!r}` opened {_shown(source)} of the item {_shown(item)}"):
+                element = block.open(source, size, _shown(item))
+            if size is None and isinstance(element, LazyImage):
+                size = element.size
+            elements.append(element)
+        with _Told(f"while `item_tfms` changed the item {_shown(item)}"):
+            return tuple(_plain(element) for element in self.stage(elements))
+
+    def source(self, getter: Getter, item: Any) -> Any:
+        """What a getter makes of an item."""
+        with _Told(f"while `{_name(getter)}` read the item {_shown(item)}"):
+            return getter(item)
+
+    def collate(self, items: Sequence[tuple[Any, ...]]) -> tuple[Tensor, ...]:
+        """A batch of these items."""
+        columns = zip(*items, strict=True)
+        return tuple(
+            block.collate(list(column)) for block, column in zip(self.blocks, columns, strict=False)
+        )
+
+    def test_set(self, items: Any, with_labels: bool = False) -> "BlockItems":
+        """Other items in the way of validation; without labels they are inputs only."""
+        n = len(self.blocks) if with_labels else self.n_inp
+        return BlockItems(
+            items,
+            self.blocks[:n],
+            self.getters[:n],
+            self.item_tfms,
+            training=False,
+            n_inp=self.n_inp,
+        )
+
+    @property
+    def vocab(self) -> Any:
+        """The names of the classes of the last block that has any."""
+        vocabs = [block.vocab for block in self.blocks[self.n_inp :] if block.vocab is not None]
+        return list(vocabs[-1]) if vocabs else None
+
+    def __repr__(self) -> str:
+        kind = "training" if self.training else "validation"
+        return f"BlockItems({len(self):,} items for {kind}, blocks {list(self.blocks)})"
+
+
+class _Told:
+    """Says on an error what was being done."""
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception):
+            error.add_note(self._doing)
+
+
+def _plain(element: Any) -> Any:
+    """Without the type that told transforms what it is: batches are plain tensors."""
+    if type(element) is Tensor or not isinstance(element, Tensor):
+        return element
+    return element.as_subclass(torch.Tensor)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return str(Path(value))
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _name(getter: Any) -> str:
+    return getattr(getter, "__name__", None) or repr(getter)

@@ -1,0 +1,86 @@
+"""Loaders of images: they know how to show and to decode what they give."""
+
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor
+
+from learnlite.data import DataLoaders, Loader
+from learnlite.seeds import kept_rng
+from learnlite.vision.batch_tfms import BatchTfms
+from learnlite.vision.blocks import Block
+from learnlite.vision.items import BlockItems
+from learnlite.vision.show import show_items
+
+
+class BlockLoaders(DataLoaders):
+    """`DataLoaders` whose datasets are made of blocks: batches can be shown and decoded."""
+
+    def __init__(self, *loaders: Any, **settings: Any) -> None:
+        super().__init__(*loaders, **settings)
+        for i, loader in enumerate(self.loaders):  # as fastai has it: `dls.train.show_batch()`
+            loader.show_batch = partial(self.show_batch, dl=i)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What each element of a batch is."""
+        return cast(BlockItems, self.train.dataset).blocks
+
+    @property
+    def train_ds(self) -> BlockItems:
+        """The items to train on."""
+        return cast(BlockItems, self.train.dataset)
+
+    @property
+    def valid_ds(self) -> BlockItems | None:
+        """The items to validate on."""
+        return None if self.valid is None else cast(BlockItems, self.valid.dataset)
+
+    def decode_batch(self, batch: Any, max_n: int = 9) -> list[tuple[Any, ...]]:
+        """The items of a batch that the model gets, as people read them: images 0 to 1, labels."""
+        columns = [part.detach().cpu() for part in batch]
+        tfms = [tfm for tfm in self.batch_tfms if isinstance(tfm, BatchTfms)]
+        for tfm in reversed(tfms):
+            columns = list(tfm.decode(tuple(columns), self.kinds[: len(columns)]))
+        n = min(max_n, len(columns[0]))
+        blocks = self.blocks[: len(columns)]
+        return [
+            tuple(block.decode(part[i]) for block, part in zip(blocks, columns, strict=True))
+            for i in range(n)
+        ]
+
+    def show_batch(
+        self,
+        batch: Any = None,
+        max_n: int = 9,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+        unique: bool = False,
+        *,
+        dl: int = 0,
+    ) -> Any:
+        """Draw the items of a batch, the first of loader `dl` if none is given.
+
+        With `unique` it is one item, each time with another augmentation.
+        """
+        if batch is None:
+            batch = self._one_item_often(max_n, dl) if unique else self.one_batch(dl)
+        items = self.decode_batch(batch, max_n)
+        return show_items(items, self.kinds, nrows=nrows, ncols=ncols, figsize=figsize)
+
+    def _one_item_often(self, n: int, dl: int) -> Any:
+        loader: Loader = self.loaders[dl]
+        dataset = cast(BlockItems, loader.dataset)
+        with kept_rng(self.device):
+            items = [dataset[0] for _ in range(n)]
+            batch: tuple[Tensor, ...] = tuple(
+                part.to(self.device) for part in dataset.collate(items)
+            )
+            return self.transformed(batch, training=dl == 0)
+
+    def test_dl(self, items: Any, with_labels: bool = False, **settings: Any) -> Loader:
+        """A loader of other items in the way of validation; `with_labels` gives targets too."""
+        pattern = self.valid if self.valid is not None else self.train
+        dataset = cast(BlockItems, pattern.dataset).test_set(items, with_labels)
+        return pattern.like(dataset, collate=dataset.collate, **settings)

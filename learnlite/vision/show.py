@@ -1,0 +1,143 @@
+"""Drawing images, masks, points and boxes with matplotlib."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learnlite.plots import pyplot
+
+_WIDTH = 3.0  # inches of one picture
+
+
+def show_image(
+    image: Any,
+    ax: Any = None,
+    figsize: tuple[float, float] | None = None,
+    title: Any = None,
+    **settings: Any,
+) -> Any:
+    """Draw an image: a tensor (channels, height, width) of bytes or of 0 to 1, an array, PIL's.
+
+    `settings` are those of matplotlib's `imshow`. Gives the axes.
+    """
+    if ax is None:
+        _, ax = pyplot().subplots(figsize=figsize or (_WIDTH, _WIDTH))
+    pixels = _pixels(image)
+    if pixels.ndim == 2 and "cmap" not in settings:
+        settings["cmap"] = "gray"
+    ax.imshow(pixels, **settings)
+    ax.axis("off")
+    if title is not None:
+        ax.set_title(_text(title))
+    return ax
+
+
+def show_images(
+    images: Sequence[Any],
+    nrows: int | None = None,
+    ncols: int | None = None,
+    titles: Sequence[Any] | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Any:
+    """Draw several images in a grid; gives the axes."""
+    panels = _grid(len(images), nrows, ncols, figsize)
+    names = titles if titles is not None else [None] * len(images)
+    for ax, image, title in zip(panels, images, names, strict=False):
+        show_image(image, ax, title=title)
+    return panels
+
+
+def show_items(
+    items: Sequence[tuple[Any, ...]],
+    kinds: Sequence[str | None],
+    *,
+    nrows: int | None = None,
+    ncols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Any:
+    """Draw decoded items: images with masks, points and boxes over them, labels as titles."""
+    panels = _grid(len(items), nrows, ncols, figsize)
+    for ax, item in zip(panels, items, strict=False):
+        show_item(item, kinds, ax)
+    return panels
+
+
+def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> None:
+    """Draw one decoded item: what lies over the image on it, the rest as title."""
+    kinds = (*kinds, *[None] * (len(item) - len(kinds)))
+    has_boxes = "boxes" in kinds
+    titles: list[str] = []
+    boxes: Any = None
+    for value, kind in zip(item, kinds, strict=False):
+        if kind == "image":
+            show_image(value, ax)
+        elif kind == "mask":
+            ax.imshow(_pixels(value), alpha=0.5, cmap="tab20", vmin=0, interpolation="nearest")
+        elif kind == "points":
+            ax.scatter(value[:, 0], value[:, 1], s=12, c="red", edgecolors="white", linewidths=0.5)
+        elif kind == "boxes":
+            boxes = value
+        elif has_boxes and isinstance(value, list):
+            _draw_boxes(ax, boxes, cast(list[Any], value))
+            boxes = None
+        else:
+            titles.append(_text(value))
+    if boxes is not None:
+        _draw_boxes(ax, boxes, [])
+    ax.axis("off")
+    if titles:
+        ax.set_title(", ".join(titles))
+
+
+def _draw_boxes(ax: Any, boxes: Tensor, labels: list[Any]) -> None:
+    from matplotlib.patches import Rectangle
+
+    names = [*labels, *[""] * (len(boxes) - len(labels))]
+    for (left, top, right, bottom), label in zip(boxes.tolist(), names, strict=False):
+        if right <= left or bottom <= top:
+            continue  # it fills up the batch
+        box = Rectangle((left, top), right - left, bottom - top, fill=False, color="white", lw=2)
+        ax.add_patch(box)
+        if label != "":
+            style = {"facecolor": "black", "alpha": 0.6, "pad": 1, "edgecolor": "none"}
+            ax.text(left, top, _text(label), color="white", size=9, va="bottom", bbox=style)
+
+
+def _grid(
+    n: int, nrows: int | None, ncols: int | None, figsize: tuple[float, float] | None
+) -> list[Any]:
+    columns = ncols or (ceil(n / nrows) if nrows else max(ceil(n**0.5), 1))
+    rows = nrows or max(ceil(n / columns), 1)
+    size = figsize or (_WIDTH * columns, _WIDTH * rows)
+    _, panels = pyplot().subplots(rows, columns, figsize=size, squeeze=False)
+    axes = list(panels.flat)
+    for ax in axes[n:]:
+        ax.axis("off")
+    return axes[:n]
+
+
+def _pixels(image: Any) -> Any:
+    """An array that matplotlib draws: (height, width) or (height, width, colours)."""
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().as_subclass(Tensor)
+        if image.ndim == 3:
+            image = image.permute(1, 2, 0)
+        image = image.float().numpy() if image.dtype == torch.bfloat16 else image.numpy()
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array.clip(0, 1) if array.dtype.kind == "f" and array.ndim == 3 else array
+
+
+def _text(value: Any) -> str:
+    """A label as a title; `$`, which would begin a formula, as it is."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, list):
+        value = "; ".join(str(part) for part in cast(list[Any], value))
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "".join(char for char in text if char.isprintable())[:60].replace("$", r"\$")
