@@ -8,6 +8,7 @@ from tiny import silent
 from torch import nn
 
 from learnlite import (
+    CancelBatchException,
     CSVLogger,
     DataLoaders,
     GradientAccumulation,
@@ -152,18 +153,88 @@ def test_the_loss_is_named():
     fault(layers(), loss=loss, match="the loss was infinite at batch 0 .* prediction that was fin")
 
 
-@pytest.mark.parametrize("cbs", [(), GradientClip(1.0), GradientAccumulation(8)])
+@pytest.mark.parametrize("cbs", [(), GradientClip(1.0), GradientAccumulation(24)])
 def test_the_gradient_of_a_root_of_zero_is_named(cbs):
     model = nn.Sequential(
         nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), Call(lambda x: x.abs().sqrt()), nn.Linear(3, 1)
     )
     nn.init.zeros_(model[2].weight)
     nn.init.zeros_(model[2].bias)
-    batch = 1 if isinstance(cbs, GradientAccumulation) else 0
     message = fault(model, cbs=cbs)
-    assert f"the gradient of `2.bias` was NaN at batch {batch} of epoch 0" in message
+    assert "the gradient of `2.bias` was NaN at batch 0 of epoch 0" in message
     assert "That of `4.weight`, later in the model, was finite too: look between the two" in message
     assert "`(x + 1e-8).sqrt()`" in message
+
+
+@pytest.mark.parametrize("now", [True, False], ids=["looks at once", "looks at the end"])
+@pytest.mark.parametrize("batch", range(6))
+def test_the_batch_of_a_window_is_the_one_whose_gradient_was_bad(batch, now):
+    model = layers()
+
+    def plant(learn):
+        guard = next(cb for cb in learn.cbs if isinstance(cb, NaNGuard))
+        guard._clock.interval = 0.0 if now else 1e9
+        if learn.iter == batch:
+            model[0].weight.grad[1] = float("nan")
+
+    cbs = [GradientAccumulation(12), on(after_backward=plant)]
+    fault(model, cbs=cbs, match=f"the gradient of `0.weight` was NaN at batch {batch} of epoch 0")
+
+
+def test_a_bad_gradient_that_never_reaches_a_step_is_no_fault():
+    def plant(learn):
+        if learn.iter == 1:
+            learn.model[0].weight.grad[1] = float("nan")
+
+    def drop(learn):
+        if learn.iter == 2:
+            learn.model[0].weight.grad.zero_()
+
+    learn = silent(Learner(DataLoaders(batches(), device="cpu"), layers(), nn.MSELoss(), lr=0.01))
+    learn.fit(
+        2, cbs=[GradientAccumulation(12), on(after_backward=plant, before_step=drop), NaNGuard()]
+    )
+
+
+@pytest.mark.parametrize("n_acc", [None, 8])
+def test_a_callback_that_spoils_the_gradient_is_told(n_acc):
+    def spoil(learn):
+        if learn.iter == 3:
+            learn.model[0].weight.grad[1] = float("nan")
+
+    window = [] if n_acc is None else [GradientAccumulation(n_acc)]
+    message = fault(layers(), cbs=[GradientClip(), on(before_step=spoil), *window])
+    assert message.startswith("the gradient of `0.weight` was NaN when the step came at batch 3")
+    assert message.endswith("GradientClip(max_norm=1.0, norm_type=2.0, value=None)`")
+    assert "`on(before_step)`" in message
+
+
+def test_statistics_that_validation_goes_by_are_looked_at():
+    def plant(learn):
+        if learn.iter == 2:
+            learn.model[2].running_var[1] = float("nan")
+
+    message = fault(layers(nn.BatchNorm1d(3)), cbs=on(after_backward=plant))
+    assert message.startswith("the statistic `2.running_var` became NaN at batch 2 of epoch 0")
+    model = layers(nn.BatchNorm1d(3))
+    model[2].running_mean[0] = float("inf")
+    fault(model, match="the statistic `2.running_mean` was infinite already before batch 0")
+
+
+def test_a_batch_that_was_cancelled_has_spoilt_the_statistics_all_the_same():
+    data = batches()
+    data[4][0][0, 0] = float("nan")
+
+    def cancel(learn):
+        if learn.iter == 4:
+            raise CancelBatchException
+
+    fault(
+        layers(nn.BatchNorm1d(3)),
+        data,
+        on(after_pred=cancel),
+        "the input `0` held NaN values at batch 4",
+    )
 
 
 def test_a_gradient_behind_all_parameters_points_to_the_loss():
