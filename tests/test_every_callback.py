@@ -8,7 +8,9 @@ import inspect
 import itertools
 import math
 import pkgutil
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -298,6 +300,63 @@ def test_leaves_everything_as_it_was_when_training_raises_at_any_event(cls, tmp_
         if event not in ("after_step", "after_fit", "around_fit") and hasattr(last, "weights"):
             for ours, theirs in zip(learn.model.parameters(), last.weights, strict=True):
                 assert torch.equal(ours, theirs), f"weights after a bomb at {event}, {order}"
+
+
+class InterruptAt:
+    """Raises at the n-th line that runs while callbacks enter their `around_…`, as ctrl-C may."""
+
+    def __init__(self, n):
+        self.n = n
+        self.lines = 0
+        self._entered = set()  # generators that have come to their `yield`
+
+    def __enter__(self):
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *error):
+        sys.settrace(self._before)
+
+    def _trace(self, frame, event, arg):
+        code, above = frame.f_code, frame.f_back
+        ours = code.co_filename.startswith(OURS)
+        if event == "call":
+            around = code.co_name in AROUNDS and code.co_flags & inspect.CO_GENERATOR
+            inside = above is not None and above.f_trace is not None and above not in self._entered
+            wanted = frame not in self._entered if around else ours and inside
+            return self._trace if wanted else None
+        if event == "return" and code.co_name in AROUNDS:
+            self._entered.add(frame)
+        if event == "line" and frame not in self._entered:
+            self.lines += 1
+            if self.lines == self.n:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self._trace
+
+
+OURS = str(Path(learnlite.__file__).parent)
+
+
+@each
+def test_leaves_everything_as_it_was_when_interrupted_at_any_line_of_its_beginning(cls, tmp_path):
+    for n in itertools.count(1):
+        learn = learner(tmp_path)
+        learn.create_opt()
+        given(cls, learn)
+        before = surroundings(learn)
+        try:
+            with InterruptAt(n) as interrupt:
+                learn.fit(1)
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        assert interrupt.lines == n
+        now = surroundings(learn)
+        left = {name: (before[name], now[name]) for name in now if before[name] != now[name]}
+        assert not left, f"after an interrupt at line {n} of what it does first"
 
 
 ENDS_EARLY = {"DryRun", "OverfitBatch", "LRFinder"}

@@ -48,8 +48,8 @@ class GradientAccumulation(Callback):
     @contextmanager
     def around_fit(self) -> Generator[None]:
         progress = self.learn.progress
-        progress.n_acc = self.n_acc
         try:
+            progress.n_acc = self.n_acc
             yield
         finally:
             progress.n_acc = None

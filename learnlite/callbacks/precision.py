@@ -54,8 +54,9 @@ class MixedPrecision(Callback):
                 f"mixed precision keeps the weights in float32, but `{half[0]}` is "
                 f"{learn.model.get_parameter(half[0]).dtype}; call `model.float()`"
             )
-        before, learn.precision = learn.precision, self._ready()
+        before = learn.precision
         try:
+            learn.precision = self._ready()
             yield
         finally:
             learn.precision = before
@@ -63,8 +64,9 @@ class MixedPrecision(Callback):
     @contextmanager
     def around_validate(self) -> Generator[None]:
         learn = self.learn
-        before, learn.precision = learn.precision, self._ready()
+        before = learn.precision
         try:
+            learn.precision = self._ready()
             yield
         finally:
             learn.precision = before

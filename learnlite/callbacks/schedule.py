@@ -121,12 +121,12 @@ class TorchScheduler(Callback):
         opt = self.learn.opt
         keys = set(opt.param_groups[0])
         before = {name: optim.get_hyper(opt, name) for name in optim.hyper_names(opt)}
-        for group in opt.param_groups:
-            group.pop("initial_lr", None)  # torch would start from the last fit's rate
-        self.scheduler = self.factory(opt)
-        self._check(self.scheduler)
         self.begun = False
         try:
+            for group in opt.param_groups:
+                group.pop("initial_lr", None)  # torch would start from the last fit's rate
+            self.scheduler = self.factory(opt)
+            self._check(self.scheduler)
             yield
         finally:
             # A scheduler counts steps by a wrapper on the optimizer, and leaves keys behind.
