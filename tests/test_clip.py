@@ -9,7 +9,7 @@ from tiny import linear_learner
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from learnlite import CancelFitException, GradientAccumulation, on
+from learnlite import CancelFitException, DataLoaders, GradientAccumulation, Learner, on
 from learnlite.callbacks.gradient import GradientClip
 from learnlite.events import Order
 
@@ -86,6 +86,45 @@ def test_a_value_cuts_each_element():
     assert max(g.abs().max() for g in before) > 0.3
     assert equal(after, [g.clamp(-0.3, 0.3) for g in before])
     assert clip.norm is None
+
+
+def test_a_value_cuts_each_element_of_sparse_gradients_too():
+    def gradient(cbs, sparse):
+        torch.manual_seed(0)
+        words = nn.Embedding(6, 2, sparse=sparse)
+        model = nn.Sequential(words, nn.Flatten(), nn.Linear(6, 1))
+        x = torch.tensor([[1, 1, 2], [1, 4, 2]])
+        dls = DataLoaders([(x, torch.full((2, 1), 9.0))], device="cpu")
+        Learner(dls, model, nn.MSELoss(), torch.optim.SGD, cbs=cbs, default_cbs=False).fit(1)
+        return words.weight.grad.to_dense()
+
+    whole, cut = gradient([], False), gradient(GradientClip(value=0.5), True)
+    assert whole.abs().max() > 0.5
+    torch.testing.assert_close(cut, whole.clamp(-0.5, 0.5))
+
+
+class Waves(nn.Module):
+    """A complex layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 1, dtype=torch.complex64))
+
+    def forward(self, x):
+        return (x.to(torch.complex64) @ self.weight).abs()
+
+
+def test_complex_gradients_have_a_norm_but_no_range():
+    def fit(clip):
+        learn = linear_learner(clip, n_train=1, n_valid=0)
+        learn.model = Waves()
+        learn.fit(1)
+        return learn.model.weight.grad
+
+    gradient = fit(GradientClip(1e-3))
+    assert gradient.abs().square().sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3)
+    with pytest.raises(ValueError, match="`weight` is torch.complex64, .* use `max_norm`"):
+        fit(GradientClip(value=0.1))
 
 
 def test_elements_and_then_the_norm_are_clipped_by_two():

@@ -392,6 +392,30 @@ def test_sparse_gradients_count_their_zeros():
     assert stats.param_stats("0.weight").zeros == pytest.approx([0.9])
 
 
+def test_complex_gradients_are_measured_by_their_sizes():
+    class Waves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 2, dtype=torch.complex64))
+
+        def forward(self, x):
+            return (x.to(torch.complex64) @ self.weight).abs()
+
+    x = torch.randn(4, 3)
+    x[:, 0] = 0
+    dls = DataLoaders([(x, torch.randn(4, 2))], device="cpu")
+    stats, model = GradientStats(with_updates=True), Waves()
+    before = model.weight.detach().clone()
+    learn = Learner(dls, model, nn.MSELoss(), torch.optim.SGD, lr=0.1, default_cbs=False)
+    learn.fit(1, cbs=stats)
+    sizes = model.weight.grad.abs()
+    got = stats.param_stats("weight")
+    assert got.norm == pytest.approx([sizes.norm().item()])
+    assert got.mean == pytest.approx([sizes.mean().item()])
+    assert got.zeros == pytest.approx([1 / 3])
+    assert got.update == pytest.approx([(0.1 * sizes.norm() / before.abs().norm()).item()])
+
+
 # The plots
 
 

@@ -106,13 +106,34 @@ class GradientClip(Callback):
         """The norm of the last step's gradients before they were clipped; None with `value`."""
         return None if self.max_norm is None else float(self._norm)  # host sync: the user asks
 
+    def before_fit(self) -> None:
+        for name, parameter in self.learn.model.named_parameters():
+            if self.value is not None and parameter.is_complex():
+                raise ValueError(
+                    f"`{self!r}` cuts each element to between two numbers, but `{name}` is "
+                    f"{parameter.dtype}, and complex numbers have no order; use `max_norm`"
+                )
+
     def before_step(self) -> None:
         groups = self.learn.opt.param_groups
         params = list({id(p): p for group in groups for p in group["params"]}.values())
         if self.max_norm is not None:
             self._norm = _clip_norm(params, self.max_norm, self.norm_type)
         elif self.value is not None:
-            clip_grad_value_(params, self.value)
+            _clip_values(params, self.value)
+
+
+def _clip_values(params: list[Tensor], value: float) -> None:
+    """What torch's `clip_grad_value_` does, and the same for gradients that are sparse."""
+    dense: list[Tensor] = []
+    for p in params:
+        gradient: Any = p.grad
+        if gradient is None or gradient.layout is not torch.sparse_coo:
+            dense.append(p)
+            continue
+        p.grad = gradient = gradient.coalesce()  # which adds up what belongs to one element
+        gradient.values().clamp_(-value, value)
+    clip_grad_value_(dense, value)
 
 
 def _clip_norm(params: list[Tensor], max_norm: float, norm_type: float) -> Tensor:

@@ -60,7 +60,7 @@ class GradientStats(Callback):
 
     def before_step(self) -> None:
         params, learn = self._params, self.learn
-        grads = [p.grad.to_dense() for p in params if p.grad is not None]
+        grads = [_real(p.grad.to_dense()) for p in params if p.grad is not None]
         if not grads:
             return
         device = grads[0].device
@@ -77,7 +77,7 @@ class GradientStats(Callback):
         self._at = learn.train_iter - (learn.iter >= learn.n_iter)  # a step after the last batch
         if self.with_updates:
             self._row = torch.cat([self._row, nan.expand(len(params), 1)], 1)
-            self._old = [p.detach().clone() for p in params]
+            self._old = [_parts(p).clone() for p in params]
 
     def after_batch(self) -> None:
         if self._row is None:
@@ -90,7 +90,7 @@ class GradientStats(Callback):
     def _updates(self, device: torch.device) -> Tensor:
         old, self._old = self._old, []
         weights = _lists._foreach_norm(old, 2, dtype=torch.float32)
-        _lists._foreach_sub_(old, [p.detach() for p in self._params])
+        _lists._foreach_sub_(old, [_parts(p) for p in self._params])
         changes = _lists._foreach_norm(old, 2, dtype=torch.float32)
         weight, change = (torch.stack([t.to(device) for t in ts]) for ts in (weights, changes))
         return torch.where(weight > 0, change / weight, float("nan"))
@@ -154,3 +154,14 @@ class GradientStats(Callback):
         ax.set_title(title.get(what, "share of zeros"))
         count_along(ax, "batch")
         return ax
+
+
+def _real(gradient: Tensor) -> Tensor:
+    """The gradient; of complex numbers their sizes, which norms and zeros are those of."""
+    return gradient.abs() if gradient.is_complex() else gradient
+
+
+def _parts(weight: Tensor) -> Tensor:
+    """The weight; of complex numbers both parts, which have the same norm."""
+    weight = weight.detach()
+    return torch.view_as_real(weight) if weight.is_complex() else weight
