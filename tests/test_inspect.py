@@ -13,6 +13,7 @@ from learnlite import (
     DataLoaders,
     GradientAccumulation,
     Learner,
+    Order,
     on,
 )
 from learnlite.callbacks.gradient_stats import GradientStats
@@ -284,7 +285,8 @@ def test_a_fit_that_goes_on_in_mid_epoch_has_the_same_statistics(make, n_acc):
 
 def test_a_fit_that_was_saved_without_statistics_goes_on_with_them():
     states, stats = [], ActivationStats()
-    learner().fit(2, cbs=on(after_epoch=lambda learn: states.append(learn.state_dict())))
+    keep = on(after_epoch=lambda learn: states.append(learn.state_dict()), order=Order.REPORT + 1)
+    learner().fit(2, cbs=keep)
     learner().fit(2, cbs=stats, resume=states[0])
     assert stats.iters == list(range(6, 12))
 
