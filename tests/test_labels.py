@@ -145,7 +145,7 @@ def test_plain_sequences_have_positions_only():
 
 
 def test_what_is_no_row_is_told_so():
-    with pytest.raises(TypeError, match="are read from rows of a table, got PosixPath|WindowsPath"):
+    with pytest.raises(TypeError, match="are read from rows of a table, got"):
         ColReader("label")(Path("cats/1.jpg"))
 
 
