@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ IN_MODES = {
     "RGBA": (photo().convert("RGBA"), "PNG"),
     "CMYK": (photo().convert("CMYK"), "TIFF"),
     "CMYK jpeg": (photo().convert("CMYK"), "JPEG"),
-    "YCbCr": (photo().convert("YCbCr"), "TIFF"),
+    "YCbCr": (photo().convert("YCbCr"), "JPEG"),
     "LAB": (photo().convert("LAB"), "TIFF"),
     "I;16": (grey16(photo()), "PNG"),
     "I;16 tiff": (grey16(photo()), "TIFF"),
@@ -102,7 +103,9 @@ def test_every_mode_that_may_be_asked_for_is_given(mode: str) -> None:
     assert to_element(image).shape[0] == len(image.getbands())
 
 
-@pytest.mark.parametrize("mode", ["1", "La", "RGBa", "PA", "RGBX", "I;16", "F", "P", "HSV"])
+@pytest.mark.parametrize(
+    "mode", ["1", "La", "RGBa", "PA", "RGBX", "I;16", "F", "P", "HSV", "YCbCr"]
+)
 def test_pil_images_that_no_file_holds_become_elements_too(mode: str) -> None:
     by_way_of = {"La": "LA", "RGBa": "RGBA", "PA": "P"}
     source = grey16(photo()) if mode == "I;16" else photo()
@@ -183,6 +186,18 @@ def test_a_scaled_image_is_as_large_as_asked_and_shows_the_same(
         means = V.resize(full, list(small.shape[1:]), antialias=True)
         assert distance(means, small) < 8
     assert scales == ({1, 2, 4, 8} if turn == 1 or size == (96, 160) else {1})
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("stored", ["RGB", "L", "CMYK"])
+def test_a_whole_jpeg_has_the_bits_that_pillow_decodes(stored: str, mode: str) -> None:
+    for settings in ({"subsampling": 2}, {"progressive": True}, {"quality": 98, "subsampling": 0}):
+        data = encoded(photo(91, 133).convert(stored), **settings)
+        reference = Image.open(io.BytesIO(data))
+        if mode == "L":
+            reference.draft("L", None)
+        pixels = read_image(data, mode).permute(1, 2, 0).squeeze(-1)
+        assert np.array_equal(pixels, np.asarray(reference.convert(mode)))
 
 
 def test_a_jpeg_opened_in_grey_is_as_bright_as_its_colours_say() -> None:
@@ -390,3 +405,19 @@ def test_what_verify_passes_opens_and_what_it_names_does_not() -> None:
     for end in ends:  # wherever a download broke off
         with pytest.raises(ImageError):
             read_image(data[:end])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_whatever_bytes_are_damaged_an_image_opens_or_says_it_does_not(format: str) -> None:
+    generator = np.random.default_rng(0)
+    data = encoded(photo(40, 60), format)
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in generator.integers(3, len(data), 4):
+            damaged[place] = generator.integers(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of damaged notes in TIFF
+            try:
+                read_image(bytes(damaged), max_pixels=100_000)
+            except ImageError as error:
+                assert error.reason
