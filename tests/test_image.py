@@ -4,6 +4,7 @@ import io
 import pickle
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -417,7 +418,5 @@ def test_whatever_bytes_are_damaged_an_image_opens_or_says_it_does_not(format: s
             damaged[place] = generator.integers(256)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of damaged notes in TIFF
-            try:
-                read_image(bytes(damaged), max_pixels=100_000)
-            except ImageError as error:
-                assert error.reason
+            with suppress(ImageError):
+                assert read_image(bytes(damaged), max_pixels=100_000).dtype == torch.uint8
