@@ -1,6 +1,5 @@
 """Changing the images of a whole batch, on the device: erasing boxes, and growing sizes."""
 
-import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnlite.callback import Callback
+from learnlite.data.erase import Erasing
 from learnlite.events import Order
 from learnlite.losses.base import HALF
 from learnlite.shapes import shape_of
@@ -48,20 +48,7 @@ class RandomErasing(Callback):
         for name, value in (("p", p), ("sl", sl), ("sh", sh), ("min_aspect", min_aspect)):
             check_number(name, value)
         check_number("max_count", max_count, whole=True)
-        if not 0 <= p <= 1:
-            raise ValueError(f"`p` is the part of the images that is changed, 0 to 1; got {p}")
-        if not 0 <= sl <= sh <= 1:
-            raise ValueError(
-                "`sl` and `sh` bound the part of an image that is erased: "
-                f"0 <= sl <= sh <= 1; got {sl} and {sh}"
-            )
-        if not 0 < min_aspect <= 1:
-            raise ValueError(
-                "`min_aspect` is the smallest ratio of a box's sides, above 0 and at most 1; "
-                f"got {min_aspect}"
-            )
-        if max_count < 1:
-            raise ValueError(f"`max_count` counts boxes and must be at least 1, got {max_count}")
+        self._erasing = Erasing(p, sl, sh, min_aspect, max_count)  # says what is wrong with them
         self.p = p
         self.sl = sl
         self.sh = sh
@@ -86,18 +73,9 @@ class RandomErasing(Callback):
         >>> boxes.sum((1, 2, 3)).tolist()
         [16, 16]
         """
-        n, (height, width) = x.shape[0], x.shape[-2:]
-        chance, count, size, aspect, top, left = torch.rand(
-            6, n, self.max_count, device=x.device
-        ).unbind()
-        counts = 1 + (count[:, :1] * self.max_count).floor()
-        which = torch.arange(self.max_count, device=x.device)
-        there = (chance[:, :1] < self.p) & (which < counts)  # (items, boxes)
-        area = (self.sl + (self.sh - self.sl) * size[:, :1]) / counts * there * height * width
-        aspect = torch.exp((1 - 2 * aspect) * math.log(self.min_aspect))
-        rows = _span(height, (area * aspect).sqrt(), top)
-        columns = _span(width, (area / aspect).sqrt(), left)
-        return (rows.unsqueeze(3) & columns.unsqueeze(2)).any(1, keepdim=True)
+        height, width = x.shape[-2:]
+        numbers = self._erasing.draw(len(x), x.device)
+        return self._erasing.boxes(numbers, height, width).mask(height, width)
 
 
 class ProgressiveResize(Callback):
@@ -241,17 +219,6 @@ def _is_image(x: Any) -> bool:
 
 def _described(x: Any) -> str:
     return f"{x.dtype} of shape {shape_of(x)}" if isinstance(x, Tensor) else type(x).__name__
-
-
-def _span(n: int, length: Tensor, place: Tensor) -> Tensor:
-    """Which of `n` pixels in a row lie in a stretch of `length`, at `place` from 0 to 1.
-
-    Lengths are rounded to whole pixels, so that the size does not depend on the place.
-    """
-    length = length.round().clamp(max=n).unsqueeze(2)
-    first = (place.unsqueeze(2) * (n + 1 - length)).floor()
-    pixels = torch.arange(n, device=length.device)
-    return (pixels >= first) & (pixels < first + length)
 
 
 def _resized(x: Tensor, sides: tuple[int, int]) -> Tensor:
