@@ -129,7 +129,7 @@ class Loader:
             "prefetch_factor": self.prefetch_factor,
             "start_method": self.start_method,
         }
-        return Loader(dataset, **(settings | changes))
+        return type(self)(dataset, **(settings | changes))
 
     def close(self) -> None:
         """End the worker processes that wait for the next epoch; it would start new ones."""

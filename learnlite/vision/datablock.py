@@ -1,9 +1,10 @@
 """`DataBlock`: how to get from a folder, a table or a list to loaders of batches."""
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -16,6 +17,7 @@ from learnlite.data.strata import subset as subset_of
 from learnlite.data.tables import is_pandas, rows_of
 from learnlite.seeds import draw_seed, mix
 from learnlite.types import listify
+from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
 from learnlite.vision.blocks import Block, PointBlock, TransformBlock
 from learnlite.vision.items import BlockItems, Getter
@@ -129,8 +131,9 @@ class DataBlock:
         if subset is not None:
             train = [train[i] for i in self._subset([items[i] for i in train], subset)]
         sets = [[items[i] for i in part] for part in (train, valid)]
-        reader = BlockItems([], self.blocks, self.getters, (), training=False, n_inp=self.n_inp)
-        for block, getter in zip(self.blocks, self.getters, strict=True):
+        blocks = copy.deepcopy(self.blocks)  # they learn classes, and other data may have others
+        reader = BlockItems([], blocks, self.getters, (), training=False, n_inp=self.n_inp)
+        for block, getter in zip(blocks, self.getters, strict=True):
             if type(block).setup is not Block.setup:
                 sources = [[reader.source(getter, item) for item in part] for part in sets]
                 block.setup(sources[0], sources[1], sets[0], sets[1])
@@ -138,7 +141,7 @@ class DataBlock:
             *(
                 BlockItems(
                     part,
-                    self.blocks,
+                    blocks,
                     self.getters,
                     self.item_tfms,
                     training=training,
@@ -163,6 +166,7 @@ class DataBlock:
         weights: Any = None,
         balanced: bool = False,
         subset: float | int | None = None,
+        on_bad_image: Literal["raise", "skip"] = "raise",
         **loader_settings: Any,
     ) -> BlockLoaders:
         """Loaders of both sets, with the batch transforms.
@@ -170,10 +174,18 @@ class DataBlock:
         `balanced` draws from every class as often, `weights` (one for each training item, or a dict
         of classes) as told; `subset` trains on a part only, of each class. A last training batch of
         one item is left out unless `drop_last` says otherwise, as BatchNorm cannot train on it.
+        With `on_bad_image="skip"` the next image takes the place of one that does not open, with a
+        warning that names it; more than a tenth of them raise.
         `loader_settings` are further arguments of `Loader`.
         """
+        if on_bad_image not in ("raise", "skip"):
+            raise ValueError(f'`on_bad_image` is "raise" or "skip", got {on_bad_image!r}')
         seed = draw_seed() if seed is None else seed
         train, valid = self.datasets(source, subset=subset)
+        make = Loader
+        if on_bad_image == "skip":
+            make = SkippingLoader
+            train.bad, valid.bad = BadImages(len(train)), BadImages(len(valid))
         where = default_device() if device is None else as_device(device)
         if num_workers is None:
             num_workers = 0 if where.type == "cpu" else min(8, os.cpu_count() or 1)
@@ -184,7 +196,7 @@ class DataBlock:
             order = sampling_order(self._labels(train), weights=weights, balanced=balanced)
         common: dict[str, Any] = {"num_workers": num_workers} | loader_settings
         loaders = [
-            Loader(
+            make(
                 train,
                 bs,
                 shuffle=shuffle and order is None,
@@ -197,10 +209,10 @@ class DataBlock:
         ]
         if len(valid):
             loaders.append(
-                Loader(valid, val_bs or bs, seed=mix(seed, 1), collate=valid.collate, **common)
+                make(valid, val_bs or bs, seed=mix(seed, 1), collate=valid.collate, **common)
             )
         dls = BlockLoaders(*loaders, n_inp=self.n_inp, device=where, path=path, vocab=train.vocab)
-        targets = self.blocks[self.n_inp :]
+        targets = train.blocks[self.n_inp :]
         if targets:
             dls.c = targets[-1].c
             dls.loss_func = targets[-1].loss_func if len(targets) == 1 else None

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from learnlite.vision.bad_images import BadImages
 from learnlite.vision.blocks import Block
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_stage import ItemStage
@@ -18,6 +19,7 @@ class BlockItems:
     """The items of one set: `[i]` is a tuple with an element for each block, ready for a batch.
 
     An item's randomness is torch's, so that a `Loader` makes it a function of (seed, epoch, index).
+    With `bad`, another item takes the place of one whose image does not open.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class BlockItems:
         *,
         training: bool,
         n_inp: int,
+        bad: BadImages | None = None,
     ) -> None:
         self.items = items
         self.blocks = tuple(blocks)
@@ -36,13 +39,14 @@ class BlockItems:
         self.item_tfms = item_tfms
         self.training = training
         self.n_inp = n_inp
+        self.bad = bad
         self.stage = ItemStage(item_tfms, training=training)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, i: int) -> tuple[Any, ...]:
-        return self.read(self.items[i])
+        return self.read(self.items[i]) if self.bad is None else self.bad.read(self, i)
 
     def read(self, item: Any) -> tuple[Any, ...]:
         """The elements of an item, opened and transformed."""

@@ -24,10 +24,10 @@ def print_summary(
     name = _name(block.splitter) if block.splitter else "RandomSplitter()"
     print(f"split by `{name}`: {len(train):,} to train on, {len(valid):,} to validate")
     sets = block.datasets(source)
-    for i, b in enumerate(block.blocks):
+    for i, b in enumerate(sets.train.blocks):
         learnt = "" if b.vocab is None else f", {len(b.vocab)} classes: {_few(b.vocab)}"
         print(f"block {i}, {'input' if i < block.n_inp else 'target'}: {b!r}{learnt}")
-    _tell_item(block, sets.train)
+    _tell_item(sets.train)
     print(f"item_tfms: {block.item_tfms or 'none'}")
     ready = [sets.train[i] for i in range(min(bs, len(sets.train)))]
     for i, item in enumerate(ready):
@@ -40,9 +40,9 @@ def print_summary(
         dls.show_batch()
 
 
-def _tell_item(block: "DataBlock", items: BlockItems) -> None:
+def _tell_item(items: BlockItems) -> None:
     item, size = items.items[0], None
-    for b, getter in zip(block.blocks, block.getters, strict=True):
+    for b, getter in zip(items.blocks, items.getters, strict=True):
         source = items.source(getter, item)
         element = b.open(source, size, _shown(item))
         size = element.size if isinstance(element, LazyImage) and size is None else size
