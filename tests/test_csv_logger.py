@@ -5,7 +5,7 @@ import csv
 import pytest
 from tiny import digits_loaders, net, silent
 
-from learnlite import AccumMetric, CSVLogger, Learner, accuracy, error_rate, on
+from learnlite import AccumMetric, CSVLogger, Learner, Order, accuracy, error_rate, on
 
 
 def learner(tmp_path, **kwargs):
@@ -90,6 +90,97 @@ def test_a_row_that_a_kill_cut_off_does_not_run_into_the_next(tmp_path):
         file.write("1,0.53")
     learn.fit(1)
     assert [len(row) for row in rows(tmp_path / "history.csv")] == [5, 5, 2, 5]
+
+
+class Killed(Exception):
+    pass
+
+
+def cut_fit(tmp_path, *, saved_after, killed_in, n_epoch=5, **kwargs):
+    """The state that a fit saved after so many batches, before it was killed in that epoch."""
+    states = []
+
+    def look(learn):
+        if learn.training and learn.progress.epochs == killed_in:
+            raise Killed
+        if learn.training and learn.train_iter + 1 == saved_after:
+            states.append(learn.state_dict())
+
+    with pytest.raises(Killed):
+        learner(tmp_path).fit(n_epoch, cbs=[CSVLogger(**kwargs), on(after_batch=look, order=999)])
+    return states[0]
+
+
+@pytest.mark.parametrize("saved_after", [1, 6, 7, 11, 17])  # an epoch has 6 batches
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_fit_that_is_resumed_has_every_epoch_once(saved_after, append, before, tmp_path):
+    first = learner(tmp_path)
+    if before:
+        first.fit(before, cbs=CSVLogger())
+    state = cut_fit(tmp_path, saved_after=saved_after, killed_in=3, append=append)
+    done = rows(tmp_path / "history.csv")
+    learn = learner(tmp_path)
+    learn.fit(5, cbs=CSVLogger(append=append), resume=state)
+    table = rows(tmp_path / "history.csv")
+    earlier = list(range(before)) if append else []
+    assert [row[0] for row in table] == ["epoch", *map(str, [*earlier, *range(5)])]
+    kept = 1 + len(earlier) + (saved_after - 1) // 6
+    assert table[:kept] == done[:kept]
+    assert [[float(v) for v in row[1:4]] for row in table[-5:]] == learn.recorder.values
+
+
+def test_a_resumed_fit_whose_table_is_gone_begins_one(tmp_path):
+    state = cut_fit(tmp_path, saved_after=13, killed_in=3)
+    (tmp_path / "history.csv").unlink()
+    learner(tmp_path).fit(5, cbs=CSVLogger(), resume=state)
+    assert [row[0] for row in rows(tmp_path / "history.csv")] == ["epoch", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("end", ["", "2,0.5", "2", "2,0.5,0.5,0.5,00:00"])
+def test_a_row_of_an_epoch_that_comes_again_is_dropped_though_a_kill_cut_it_off(end, tmp_path):
+    state = cut_fit(tmp_path, saved_after=12, killed_in=2)
+    with (tmp_path / "history.csv").open("a") as file:
+        file.write(end)
+    learner(tmp_path).fit(5, cbs=CSVLogger(), resume=state)
+    table = rows(tmp_path / "history.csv")
+    assert [row[0] for row in table] == ["epoch", "0", "1", "2", "3", "4"]
+    assert {len(row) for row in table} == {5}
+
+
+def test_a_state_saved_in_the_end_of_an_epoch_knows_its_row(tmp_path):
+    def keep(learn):
+        states.append(learn.state_dict())
+        if learn.epoch == 1:
+            raise Killed
+
+    states = []
+    with pytest.raises(Killed):
+        learner(tmp_path).fit(3, cbs=[CSVLogger(), on(after_epoch=keep, order=Order.SAVE)])
+    learner(tmp_path).fit(3, cbs=CSVLogger(), resume=states[-1])
+    assert [row[0] for row in rows(tmp_path / "history.csv")] == ["epoch", "0", "1", "2"]
+
+
+def test_a_resumed_fit_does_not_write_into_another_table(tmp_path):
+    state = cut_fit(tmp_path, saved_after=13, killed_in=3)
+    other = "a,b\n1,2\n"
+    (tmp_path / "history.csv").write_text(other)
+    with pytest.raises(ValueError, match="has the columns a, b, but .* give another `fname`$"):
+        learner(tmp_path).fit(5, cbs=CSVLogger(), resume=state)
+    assert (tmp_path / "history.csv").read_text() == other
+
+
+def test_a_fit_that_was_saved_without_a_table_is_resumed_with_one(tmp_path):
+    states = []
+    keep = on(after_epoch=lambda learn: states.append(learn.state_dict()), order=999)
+    learner(tmp_path).fit(2, cbs=keep)
+    learner(tmp_path).fit(2, cbs=CSVLogger(append=True), resume=states[0])
+    assert [row[0] for row in rows(tmp_path / "history.csv")] == ["epoch", "1"]
+
+
+def test_appending_keeps_both_stages_of_fine_tune(tmp_path):
+    learner(tmp_path).fine_tune(2, cbs=CSVLogger(append=True))
+    assert [row[0] for row in rows(tmp_path / "history.csv")] == ["epoch", "0", "0", "1"]
 
 
 def test_text_that_a_spreadsheet_would_run_is_defused_and_numbers_are_not(tmp_path):
