@@ -114,8 +114,8 @@ class NaNGuard(Callback):
     That is the first place in order: the weights as they were, inputs, targets, each layer, the
     loss, the gradients, running statistics, the step. An infinite value that reaches none of loss,
     weights and statistics, as in the mask of an attention, is no fault. Training is not changed,
-    but slowed: every output, weight and gradient is read once more, which costs a small layer 40 us
-    and a ResNet18 on 64 px images 2 % on the CPU. Nothing waits for the device: it is looked at
+    but slowed: every output, weight and gradient is read once more, which costs a tiny net 0.16 ms a
+    batch on the CPU, and a ResNet18 next to nothing. Nothing waits for the device: it is looked at
     about five times a second and at the end of each pass, and the batch that is named is the right
     one.
 

@@ -21,6 +21,7 @@ class MixedPrecision(Callback):
     The loss, and so the gradients that other callbacks see, are never scaled; `pred` comes out in
     float32. In float16 (on GPUs only) a step whose gradients overflow is left out: `skipped` counts
     them, and no `after_step` comes. `learn.to_bf16()` and `learn.to_fp16()` add this for good.
+    Casting costs something too: small nets, and CPUs without bfloat16 units, get slower by it.
 
     >>> MixedPrecision("bf16")
     MixedPrecision(dtype=torch.bfloat16)
