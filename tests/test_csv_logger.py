@@ -179,7 +179,8 @@ def test_a_fit_that_was_saved_without_a_table_is_resumed_with_one(tmp_path):
 
 
 def test_appending_keeps_both_stages_of_fine_tune(tmp_path):
-    learner(tmp_path).fine_tune(2, cbs=CSVLogger(append=True))
+    learn = learner(tmp_path, splitter=lambda model: [model[:2], model[2:]])
+    learn.fine_tune(2, cbs=CSVLogger(append=True))
     assert [row[0] for row in rows(tmp_path / "history.csv")] == ["epoch", "0", "0", "1"]
 
 
