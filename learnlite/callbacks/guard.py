@@ -112,12 +112,12 @@ class NaNGuard(Callback):
     """Ends a fit whose loss or weights become NaN or infinite with an error that names the source.
 
     That is the first place in order: the weights as they were, inputs, targets, each layer, the
-    loss, the gradients, running statistics, the step. An infinite value that reaches none of loss,
-    weights and statistics, as in the mask of an attention, is no fault. Training is not changed,
-    but slowed: every output, weight and gradient is read once more, which costs a tiny net 0.16 ms a
-    batch on the CPU, and a ResNet18 next to nothing. Nothing waits for the device: it is looked at
-    about five times a second and at the end of each pass, and the batch that is named is the right
-    one.
+    loss, the gradients, running statistics, the step. An infinite value that reaches none of
+    loss, weights and statistics, as in the mask of an attention, is no fault. Training is not
+    changed, but slowed: every output, weight and gradient is read once more, which costs a tiny
+    net 0.16 ms a batch on the CPU, and a ResNet18 next to nothing. Nothing waits for the
+    device: it is looked at about five times a second and at the end of each pass, and the batch
+    that is named is the right one.
 
     >>> from learnlite import DataLoaders, Learner
     >>> class Root(nn.Module):
