@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import torch
 
 from learnlite.data import Loader
-from learnlite.data.reading import name_item
 from learnlite.seeds import kept_rng
 from learnlite.types import Batch
 from learnlite.vision.decode import ImageError
@@ -89,7 +88,7 @@ class BadImages:
 
     def _shown(self, dataset: ReadsItems, i: int) -> str:
         error = self._error(dataset, i)
-        return f"{name_item(dataset, i)} {error.reason}"
+        return f"item {i} (`{error.source}`) {error.reason}"
 
     def _error(self, dataset: ReadsItems, i: int) -> ImageError:
         """What is wrong with it; a worker that met it has not told, so it is opened again."""

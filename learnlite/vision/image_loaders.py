@@ -10,7 +10,7 @@ import numpy as np
 from learnlite.data.files import get_image_files
 from learnlite.data.labels import ColReader, RegexLabeller, parent_label
 from learnlite.data.shares import RandomSplitter
-from learnlite.data.splits import ColSplitter, GrandparentSplitter
+from learnlite.data.splits import ColSplitter, GrandparentSplitter, IndexSplitter
 from learnlite.data.tables import read_csv
 from learnlite.vision.blocks import (
     Block,
@@ -21,6 +21,7 @@ from learnlite.vision.blocks import (
     RegressionBlock,
 )
 from learnlite.vision.datablock import DataBlock
+from learnlite.vision.foreign import Samples
 from learnlite.vision.image import PILImage
 from learnlite.vision.loaders import BlockLoaders
 
@@ -189,6 +190,52 @@ class ImageDataLoaders:
         )
         pairs = list(zip(fnames, labels, strict=True))
         return block.dataloaders(pairs, path=path, seed=seed, **settings)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        train: Any,
+        valid: Any = None,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        x: Any = None,
+        y: Any = None,
+        vocab: Sequence[Any] | None = None,
+        y_block: Any = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: Any = PILImage,
+        path: str | Path = ".",
+        **settings: Any,
+    ) -> BlockLoaders:
+        """A dataset of torchvision, of Hugging Face, or any with `__len__` and `__getitem__`.
+
+        Its samples are (image, label) or dicts; `x` and `y` say which elements, if that is not
+        clear. The names of the classes are the dataset's own, unless `vocab` gives others. Without
+        `valid` a share of `train` validates. Labels that a dataset does not list are read from all
+        samples once.
+
+        >>> pictures = [(np.full((8, 8, 3), i, np.uint8), i % 2) for i in range(10)]
+        >>> dls = ImageDataLoaders.from_dataset(pictures, pictures, vocab=["even", "odd"], bs=4)
+        >>> dls.one_batch()[0].shape, dls.vocab
+        (torch.Size([4, 3, 8, 8]), ['even', 'odd'])
+        """
+        first = Samples(train, x, y, vocab)
+        items: list[Any] = list(first)
+        if valid is None:
+            splitter: Any = RandomSplitter(valid_pct, seed)
+        else:
+            items += Samples(valid, first.x, first.y, first.names)
+            splitter = IndexSplitter(range(len(first), len(items)))
+        block = DataBlock(
+            (ImageBlock(img_cls), y_block or CategoryBlock(first.names, sort=first.names is None)),
+            get_x=first.image,
+            get_y=first.label,
+            splitter=splitter,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+        )
+        return block.dataloaders(items, path=path, seed=seed, **settings)
 
 
 class SegmentationDataLoaders:

@@ -1,0 +1,230 @@
+"""Datasets of torchvision, Hugging Face and the like: their items, without copying any."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
+
+from learnlite.data.reading import item_path
+from learnlite.data.wording import quoted
+from learnlite.vision.decode import ImageError
+
+_LABELS = ("targets", "labels", "_labels")  # where torchvision's datasets list them
+_NAMES_OF_LABELS = ("label", "labels", "target", "y")
+
+
+class Samples:
+    """The samples of a dataset as items: each is read when an element of it is wanted.
+
+    `x` and `y` are the keys of the image and of the label; of samples that are dicts they are found
+    where there is only one of the kind. `names` are those of whole-numbered labels.
+
+    >>> samples = Samples([("a picture", 0), ("another", 1)], names=["cat", "dog"])
+    >>> samples.image(samples[1]), samples.label(samples[1])
+    ('another', 'dog')
+    """
+
+    def __init__(
+        self, dataset: Any, x: Any = None, y: Any = None, names: Sequence[Any] | None = None
+    ) -> None:
+        self.dataset = _checked(dataset)
+        first = dataset[0]
+        self.x, self.y = _keys(first, getattr(dataset, "features", None), x, y)
+        self.names = _distinct(names) if names is not None else _names(dataset, self.y)
+        self._begun: tuple[int, Any] | None = None
+        self._labels = _listed_labels(dataset, self.y, first)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> "Sample":
+        return Sample(self, range(len(self))[i])
+
+    def __iter__(self) -> Iterator["Sample"]:
+        return (Sample(self, i) for i in range(len(self)))
+
+    def read(self, i: int) -> Any:
+        """A sample, read anew: the dataset's own transforms may be random."""
+        try:
+            return self.dataset[i]
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            path = item_path(self.dataset, i) or f"sample {i} of {_kind(self.dataset)}"
+            raise ImageError(path, f"cannot be read: {error}") from error
+
+    def image(self, item: Any) -> Any:
+        """The image of an item; of one to predict, which is no sample, the image that it is."""
+        if isinstance(item, Sample):
+            item = item.samples.begin(item.i)
+        elif not isinstance(item, tuple | list | Mapping):
+            return item
+        image = item[self.x]
+        if isinstance(image, Mapping):  # not decoded by Hugging Face: {"bytes": …, "path": …}
+            file = cast(Mapping[str, Any], image)
+            return file["path"] if file.get("bytes") is None else file["bytes"]
+        return image
+
+    def label(self, item: Any) -> Any:
+        """The label of an item, by its name where there is one."""
+        label = item.samples.number(item.i) if isinstance(item, Sample) else item[self.y]
+        label = _plain(label)
+        if self.names is None or not isinstance(label, int):
+            return label
+        if not 0 <= label < len(self.names):
+            raise ValueError(
+                f"{item!r} has the label {label}, and there are {len(self.names)} classes, counted "
+                "from 0; leave out what has no label, as by `dataset.filter(...)`"
+            )
+        return self.names[label]
+
+    def begin(self, i: int) -> Any:
+        """A sample of which the label is asked for next."""
+        sample = self.read(i)
+        if self._labels is None:
+            self._begun = (i, sample)
+        return sample
+
+    def number(self, i: int) -> Any:
+        """The label as the dataset has it."""
+        if self._labels is not None:
+            return self._labels[i]
+        begun, self._begun = self._begun, None
+        return (begun[1] if begun is not None and begun[0] == i else self.read(i))[self.y]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_begun": None}
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self):,} of {_kind(self.dataset)})"
+
+
+class Sample:
+    """One sample of a dataset, not yet read."""
+
+    __slots__ = ("i", "samples")
+
+    def __init__(self, samples: Samples, i: int) -> None:
+        self.samples = samples
+        self.i = i
+
+    def __repr__(self) -> str:
+        path = item_path(self.samples.dataset, self.i)
+        return f"sample {self.i} of {_kind(self.samples.dataset)}{f' ({path})' if path else ''}"
+
+
+def _checked(dataset: Any) -> Any:
+    if isinstance(dataset, Mapping):
+        parts: Mapping[Any, Any] = cast(Any, dataset)
+        raise TypeError(
+            f"a dataset is needed, got a dict of them ({', '.join(map(quoted, parts))}); give two, "
+            'as `from_dataset(dataset["train"], dataset["validation"])`'
+        )
+    has_both = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    if isinstance(dataset, IterableDataset) or not has_both:
+        raise TypeError(
+            f"a dataset with `__len__` and `__getitem__` is needed, got a `{_kind(dataset)}`; a "
+            "stream has no order to shuffle: save it, or give `DataLoaders` a `Stream` of batches"
+        )
+    if not len(dataset):
+        raise ValueError(f"the dataset is empty: `len` of this `{_kind(dataset)}` is 0")
+    return dataset
+
+
+def _keys(first: Any, features: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Under which keys (or in which places) a sample has its image and its label."""
+    if isinstance(first, Mapping):
+        sample: Mapping[Any, Any] = cast(Any, first)
+        kinds: Mapping[Any, Any] = cast(Any, features) if isinstance(features, Mapping) else {}
+        images = [
+            key
+            for key, value in sample.items()
+            if isinstance(value, Image.Image) or type(kinds.get(key)).__name__ == "Image"
+        ]
+        classes = [key for key in sample if _class_names(kinds.get(key)) is not None]
+        classes = classes or [key for key in sample if key in _NAMES_OF_LABELS]
+        return _key("x", x, images, sample, "image"), _key("y", y, classes, sample, "label")
+    if isinstance(first, tuple | list) and len(cast(Sequence[Any], first)) >= 2:
+        return 0 if x is None else x, 1 if y is None else y
+    raise TypeError(
+        f"a sample of the dataset is a `{_kind(first)}`; one like (image, label) is needed, or a "
+        'dict like {"image": …, "label": …}'
+    )
+
+
+def _key(name: str, given: Any, found: list[Any], sample: Mapping[Any, Any], what: str) -> Any:
+    if given is not None and given not in sample:
+        raise ValueError(
+            f"samples have no `{name}={given!r}`; there is {', '.join(map(quoted, sample))}"
+        )
+    if given is None and len(found) != 1:
+        raise ValueError(
+            f"which is the {what} of a sample is not clear, it has "
+            f"{', '.join(map(quoted, sample))}; name it by `{name}=`"
+        )
+    return found[0] if given is None else given
+
+
+def _names(dataset: Any, y: Any) -> list[Any] | None:
+    """What the numbers of the classes are called, if the dataset knows it."""
+    while isinstance(dataset, Subset | ConcatDataset):
+        subset: Any = dataset
+        dataset = subset.dataset if isinstance(subset, Subset) else subset.datasets[0]
+    features: Any = getattr(dataset, "features", None)
+    if isinstance(features, Mapping):
+        names = _class_names(cast(Mapping[Any, Any], features).get(y))
+    else:
+        names = getattr(dataset, "classes", None) if y == 1 else None
+        if not isinstance(names, list | tuple):
+            return None
+    return None if names is None else _distinct(cast(Sequence[Any], names))
+
+
+def _class_names(feature: Any) -> Sequence[Any] | None:
+    return getattr(feature, "names", None)
+
+
+def _distinct(names: Sequence[Any]) -> list[Any]:
+    """Names of which none is there twice: ImageNet has two cranes and two maillots."""
+    joined = [
+        ", ".join(map(str, cast(Any, name))) if isinstance(name, tuple | list) else name
+        for name in names
+    ]
+    return [f"{name} ({i})" if joined.count(name) > 1 else name for i, name in enumerate(joined)]
+
+
+def _listed_labels(dataset: Any, y: Any, first: Any) -> Sequence[Any] | None:
+    """All labels, where they are to be had without opening every image."""
+    labels: Any = None
+    if isinstance(dataset, Subset):
+        subset = cast(Any, dataset)
+        whole = _listed_labels(subset.dataset, y, subset.dataset[0])
+        return None if whole is None else [whole[i] for i in subset.indices]
+    if isinstance(dataset, ConcatDataset):
+        parts = [_listed_labels(part, y, part[0]) for part in cast(Any, dataset).datasets]
+        return None if any(part is None for part in parts) else [v for p in parts for v in p or ()]
+    if isinstance(first, Mapping):
+        if getattr(dataset, "features", None) is None:
+            return None
+        labels = dataset[y]  # a column of Hugging Face's
+    elif y == 1 and getattr(dataset, "target_transform", None) is None:
+        labels = next(
+            (v for name in _LABELS if (v := getattr(dataset, name, None)) is not None), None
+        )
+    if labels is None:
+        return None
+    labels = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
+    is_plain = len(labels) == len(dataset) and all(isinstance(label, int | str) for label in labels)
+    label = _plain(first[y])
+    return labels if is_plain and isinstance(label, int | str) and label == labels[0] else None
+
+
+def _plain(label: Any) -> Any:
+    """A number that came as a tensor or array of one, as Python's."""
+    is_array = isinstance(label, Tensor | np.ndarray | np.generic)
+    return label.item() if is_array and label.ndim == 0 else label
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
