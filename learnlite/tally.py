@@ -61,6 +61,11 @@ class LossLog:
         self._chunks.clear()
         return self._read
 
+    def drain(self) -> list[float]:
+        """The losses since this was asked for last; they are forgotten here."""
+        values, self._read = self.values(), []
+        return values
+
     def _stack(self) -> None:
         if self._pending:
             self._chunks.append(torch.stack(self._pending).reshape(-1).float())

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import pickle
 import random
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from learnlite import (
     CancelFitException,
     DataLoaders,
     Learner,
+    Order,
     ParamScheduler,
     Recorder,
     accuracy,
@@ -25,7 +27,12 @@ from learnlite import (
 )
 from learnlite.callbacks.average import EMA
 from learnlite.callbacks.best import SaveModel, SaveModelCallback
-from learnlite.callbacks.track import EarlyStopping, EarlyStoppingCallback, ReduceLROnPlateau
+from learnlite.callbacks.track import (
+    EarlyStopping,
+    EarlyStoppingCallback,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+)
 from learnlite.tracking import Tracker, lower_is_better
 from learnlite.types import listify
 
@@ -413,6 +420,23 @@ def test_a_plateau_goes_on_where_it_was(taken_up, tmp_path):
     assert fresh.state_dict() == cb.state_dict()
 
 
+# Stopping at NaN
+
+
+def test_the_memory_of_losses_that_were_looked_at_is_given_back():
+    """A long fit is watched in the room of a short one."""
+    watch, rooms = TerminateOnNaN(), []
+    learn = linear_learner(watch, n_train=700, n_valid=0)
+
+    def measure(learn):
+        if learn.iter in (9, 599):
+            watch._look()
+            rooms.append(len(pickle.dumps((watch._losses, watch._batches))))
+
+    learn.fit(2, cbs=on(after_batch=measure, order=999))
+    assert len(set(rooms)) == 1
+
+
 # Stopping early
 
 
@@ -719,6 +743,22 @@ def test_the_best_model_is_still_known_when_training_goes_on(taken_up, tmp_path)
     best = others.kept[0] if taken_up == 0 else weights.kept[1]  # epoch 1 is run anew, or not
     assert equal(rest.model.state_dict(), best)
     assert fresh.state_dict() == cb.state_dict()
+
+
+def test_a_resumed_fit_whose_best_weights_are_gone_says_so_before_training(tmp_path):
+    states, started = [], []
+    keep = on(after_epoch=lambda learn: states.append(learn.state_dict()), order=Order.REPORT + 1)
+    learn = scripted(VALUES, [SaveModel("score"), keep], path=tmp_path)
+    learn.fit(5)
+    (file := tmp_path / "models" / "model.pth").unlink()
+    look = on(before_epoch=started.append)
+    with pytest.raises(FileNotFoundError, match=f"best weights in {file}, which is not there"):
+        scripted(VALUES, [SaveModel("score"), look], path=tmp_path).fit(5, resume=states[2])
+    assert not started
+    kept = SaveModel("score", load_best=False)  # that wants nothing back
+    scripted(VALUES, [kept, look], path=tmp_path).fit(5, resume=states[2])
+    assert len(started) == 2
+    learn.check()  # which gives the callback its state back, outside of a fit
 
 
 def test_the_reprs_show_the_arguments():

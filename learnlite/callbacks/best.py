@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from learnlite.events import Order
 from learnlite.tracking import Comparison, Tracker
@@ -67,13 +68,17 @@ class SaveModel(Tracker):
         file = f"the file {self._stem}{'_…' if every_epoch else ''}.pth"
         decides = load_best and not every_epoch and not at_end
         self.controls = ("final weights", file) if decides else (file,)
+        self._began = False
         self.saved: str | None = None
         self.last_saved_path: Path | None = None
 
     @contextmanager
     def around_fit(self) -> Generator[None]:
         self._began = False  # if the fit is cancelled at its start, its end must change nothing
-        yield
+        try:
+            yield
+        finally:
+            self._began = False
 
     def before_fit(self) -> None:
         if not self.every_epoch:
@@ -82,6 +87,19 @@ class SaveModel(Tracker):
             self.saved = None
         self._check_folder()
         self._began = True
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave; in a fit the file that it tells of must be there."""
+        super().load_state_dict(state)
+        wanted = self.load_best and not self.every_epoch and not self.at_end
+        if self._began and wanted and self.saved is not None:
+            path = self._path(self.saved)
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"the fit that is resumed had its best weights in {path}, which is not there, "
+                    "and would load them at its end; bring the file back, or give the learner the "
+                    "`path` that it had"
+                )
 
     def after_epoch(self) -> None:
         epoch = self.learn.epoch

@@ -42,7 +42,6 @@ class TerminateOnNaN(Callback):
     def before_fit(self) -> None:
         self._losses = LossLog()
         self._batches: list[tuple[int, int, float]] = []
-        self._seen = 0
         self._clock = Clock()
 
     def after_batch(self) -> None:
@@ -58,20 +57,17 @@ class TerminateOnNaN(Callback):
         self._look()
 
     def _look(self) -> None:
-        losses = self._losses.values()
-        for i in range(self._seen, len(losses)):
-            if not math.isfinite(losses[i]):
-                epoch, batch, lr = self._batches[i]
+        batches, self._batches = self._batches, []
+        for loss, (epoch, batch, lr) in zip(self._losses.drain(), batches, strict=True):
+            if not math.isfinite(loss):
                 message = (
-                    f"the loss became {losses[i]} at batch {batch} of epoch {epoch}, at a "
+                    f"the loss became {loss} at batch {batch} of epoch {epoch}, at a "
                     f"learning rate of {float(lr):.3g}; training stops. Try a lower rate "
                     "(`learn.lr_find()` suggests one), clip the gradients, or look for NaN and "
                     "infinite values in the data"
                 )
-                self._seen = len(losses)
                 warnings.warn(message, RuntimeWarning, stacklevel=2)
                 raise CancelFitException(message)
-        self._seen = len(losses)
 
 
 class EarlyStopping(Tracker):
