@@ -307,7 +307,12 @@ class _Span:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        loop, outer = self._loop, self._loop._closing
+        loop, closing = self._loop, self._closing
+        if error is None and not (closing and loop.callbacks.listeners[loop.training][closing]):
+            loop.cancelled = None  # the usual end, and nobody listens
+            loop._open.pop()
+            return False
+        outer = loop._closing
         try:
             if error is not None and not isinstance(error, CancelException):
                 return False
