@@ -1,6 +1,7 @@
 """From a folder, a list or a table to loaders: what `DataBlock` makes, and what it says."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -361,6 +362,53 @@ def test_show_batch_draws_points_masks_and_boxes():
     plt.close("all")
 
 
+def drawn(ax):
+    """The pixels of each picture drawn in a panel, as matplotlib would colour them."""
+    return [image.to_rgba(image.get_array())[..., :3] for image in ax.images]
+
+
+def test_a_class_has_one_colour_in_all_masks():
+    masks = [np.full((8, 8), code, np.uint8) for code in (1, 1, 2, 1, 1, 1)]
+    masks[0][:4] = 7  # a larger code beside it changes nothing
+    made = DataBlock((ImageBlock, MaskBlock), getters=[colour_of, masks.__getitem__], splitter=last)
+    dls = made.dataloaders(range(6), bs=5, shuffle=False, device="cpu")
+    first, second = (drawn(ax)[1] for ax in dls.show_batch(max_n=2))
+    assert np.array_equal(first[-1, 0], second[-1, 0])
+    assert not np.array_equal(first[0, 0], first[-1, 0])
+
+
+def colour_of(i):
+    return np.full((8, 8, 3), 40 * i, np.uint8)
+
+
+def last(items):
+    return list(range(len(items) - 1)), [len(items) - 1]
+
+
+def test_two_images_of_an_item_stand_side_by_side():
+    getters = [colour_of, lambda i: np.full((6, 4, 3), 200, np.uint8), lambda i: i % 2]
+    made = DataBlock((ImageBlock, ImageBlock, CategoryBlock), getters=getters, splitter=last)
+    with pytest.warns(UserWarning, match="no item of the validation set"):
+        dls = made.dataloaders(range(6), bs=5, shuffle=False, device="cpu")
+    (ax,) = dls.show_batch(max_n=1)
+    (pixels,) = drawn(ax)
+    assert pixels.shape == (8, 12, 3)
+    assert (pixels[:, :8] == 0).all() and np.allclose(pixels[:6, 8:], 200 / 255, atol=1e-6)
+
+
+def test_a_loader_of_other_items_can_be_shown(root):
+    dls = block().dataloaders(root, bs=4, device="cpu")
+    files = get_image_files(root)[:3]
+    axes = dls.test_dl(files).show_batch()
+    assert len(axes) == 3
+    axes = dls.test_dl(files, with_labels=True).show_batch(max_n=2, nrows=1)
+    assert [ax.get_title() for ax in axes] == [parent_label(file) for file in files[:2]]
+
+
+def test_codes_of_numpy_are_a_list_of_names():
+    assert MaskBlock(np.array(["void", "car"])).vocab == ["void", "car"]
+
+
 def test_a_label_cannot_begin_a_formula(tmp_path):
     import matplotlib.pyplot as plt
 
@@ -391,7 +439,47 @@ def test_summary_tells_every_step(root, capsys):
         assert part in text, part
 
 
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"get_items": lambda path: []}, "failed while finding the items: ValueError: there are"),
+        ({"splitter": lambda items: 1 / 0}, "failed while splitting them: ZeroDivisionError"),
+        ({"get_y": lambda file: 1 / 0}, "failed while reading all labels: ZeroDivisionError"),
+        ({"item_tfms": lambda item: 1 / 0}, r"opening and changing the item .*jpg: ZeroDivision"),
+        ({"batch_tfms": lambda b, k, t: 1 / 0}, "failed while .*batch.*: ZeroDivisionError"),
+    ],
+)
+def test_summary_tells_which_step_failed(root, capsys, changes, step):
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        block(**changes).summary(root, device="cpu")
+    assert re.search(step, capsys.readouterr().out)
+
+
+def test_summary_names_the_item_of_another_shape(tmp_path, capsys):
+    for i in range(12):
+        picture("red", i, (20, 26 if i == 8 else 20)).save(tmp_path / f"{i:02}.png")
+    made = block(get_y=lambda f: int(f.stem) % 2, splitter=last, item_tfms=None)
+    with pytest.warns(UserWarning, match="no item"), pytest.raises(ValueError, match="in shape"):
+        made.summary(tmp_path, bs=11)
+    text = capsys.readouterr().out
+    assert "item 3 ready" in text and "item 4 ready" not in text
+    assert re.search(r"item 8 ready.*08\.png is of another shape", text)
+
+
 # Bad input
+
+
+def test_points_and_boxes_that_cannot_be_are_named():
+    cases = [
+        (PointBlock(), [1, 2, 3], r"f\.jpg: points are pairs \(x, y\), got 3 numbers"),
+        (PointBlock(), "left", r"f\.jpg: points are pairs .* of numbers, got 'left'"),
+        (PointBlock(), [1, float("nan")], r"f\.jpg: points are pairs .* of finite numbers"),
+        (BBoxBlock(), [[1, 2, 3]], r"f\.jpg: boxes are \(left, top, right, bottom\), got 3"),
+        (BBoxBlock(), [[30, 2, 10, 8]], r"f\.jpg has the box .* ends before it begins"),
+    ]
+    for made, source, message in cases:
+        with pytest.raises(ValueError, match=message):
+            made.open(source, (40, 40), "f.jpg")
 
 
 def test_unequal_sizes_want_a_resize(tmp_path):
@@ -435,6 +523,10 @@ def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
         (
             lambda root: ImageDataLoaders.from_folder(root, valid="val"),
             "there is no folder `val` in .* only `train`, `valid`",
+        ),
+        (
+            lambda root: block().dataloaders(root).test_dl(root / "a.jpg"),
+            r"`test_dl` takes a list of items, got one: `test_dl\(\[",
         ),
         (
             lambda root: DataBlock(

@@ -15,6 +15,7 @@ from learnlite.data.categories import (
     MultiCategorize,
     RegressionSetup,
 )
+from learnlite.data.wording import short
 from learnlite.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from learnlite.types import LossFunc
 from learnlite.vision.image import LazyImage, PILImage, load_mask
@@ -101,7 +102,7 @@ class MaskBlock(Block):
     kind = "mask"
 
     def __init__(self, codes: Sequence[Any] | None = None) -> None:
-        self.codes = codes
+        self.codes = codes.tolist() if isinstance(codes, np.ndarray) else codes
 
     @property
     def vocab(self) -> Sequence[Any] | None:
@@ -226,7 +227,13 @@ class BBoxBlock(Block):
     kind = "boxes"
 
     def open(self, source: Any, size: Size | None, item: Any) -> tv_tensors.BoundingBoxes:
-        boxes = torch.as_tensor(np.asarray(source, dtype=np.float32)).reshape(-1, 4)
+        boxes = _numbers(source, 4, "boxes are (left, top, right, bottom)", item)
+        if (boxes[:, 2:] < boxes[:, :2]).any():
+            box = next(box for box in boxes.tolist() if box[2] < box[0] or box[3] < box[1])
+            raise ValueError(
+                f"{item} has the box {box}, which ends before it begins; boxes are (left, top, "
+                "right, bottom): of (left, top, width, height) make these by adding"
+            )
         make: Any = tv_tensors.BoundingBoxes
         return make(boxes, format="XYXY", canvas_size=_canvas(size, "boxes", item))
 
@@ -281,10 +288,23 @@ def _padded(elements: list[Tensor]) -> Tensor:
 
 
 def _points(source: Any, item: Any) -> Tensor:
-    points = torch.as_tensor(np.asarray(source, dtype=np.float32))
-    if points.numel() % 2:
-        raise ValueError(f"{item}: points are pairs (x, y), got {points.numel()} numbers")
-    return points.reshape(-1, 2)
+    return _numbers(source, 2, "points are pairs (x, y)", item)
+
+
+def _numbers(source: Any, n: int, form: str, item: Any) -> Tensor:
+    """Rows of `n` numbers."""
+    try:
+        rows = torch.as_tensor(np.asarray(source, dtype=np.float32))
+    except (TypeError, ValueError):
+        raise ValueError(f"{item}: {form} of numbers, got {short(source)}") from None
+    if rows.numel() % n:
+        raise ValueError(f"{item}: {form}, got {rows.numel()} numbers")
+    if not rows.isfinite().all():
+        raise ValueError(
+            f"{item}: {form} of finite numbers, got {short(rows.tolist())}; leave the item out, or "
+            "give a place"
+        )
+    return rows.reshape(-1, n)
 
 
 def _canvas(size: Size | None, what: str, item: Any) -> Size:

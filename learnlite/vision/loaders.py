@@ -1,11 +1,13 @@
 """Loaders of images: they know how to show and to decode what they give."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
 
 from learnlite.data import DataLoaders, Loader
+from learnlite.data.batch import move
 from learnlite.seeds import kept_rng
 from learnlite.vision.batch_tfms import BatchTfms
 from learnlite.vision.blocks import Block
@@ -81,6 +83,14 @@ class BlockLoaders(DataLoaders):
 
     def test_dl(self, items: Any, with_labels: bool = False, **settings: Any) -> Loader:
         """A loader of other items in the way of validation; `with_labels` gives targets too."""
+        if isinstance(items, str | bytes | Path):
+            raise TypeError(f"`test_dl` takes a list of items, got one: `test_dl([{items!r}])`")
         pattern = self.valid if self.valid is not None else self.train
         dataset = cast(BlockItems, pattern.dataset).test_set(items, with_labels)
-        return pattern.like(dataset, collate=dataset.collate, **settings)
+        loader = pattern.like(dataset, collate=dataset.collate, **settings)
+        loader.show_batch = partial(self._show_loader, loader)
+        return loader
+
+    def _show_loader(self, loader: Loader, max_n: int = 9, **settings: Any) -> Any:
+        batch = self.transformed(move(loader.one_batch(), self.device), training=False)
+        return self.show_batch(batch, max_n, **settings)

@@ -11,6 +11,7 @@ from torch import Tensor
 from learnlite.plots import pyplot
 
 _WIDTH = 3.0  # inches of one picture
+_COLOURS = 20  # of masks
 
 
 def show_image(
@@ -72,11 +73,17 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> No
     has_boxes = "boxes" in kinds
     titles: list[str] = []
     boxes: Any = None
+    images = [value for value, kind in zip(item, kinds, strict=False) if kind == "image"]
+    if images:
+        show_image(_side_by_side([_pixels(image) for image in images]), ax)
     for value, kind in zip(item, kinds, strict=False):
         if kind == "image":
-            show_image(value, ax)
-        elif kind == "mask":
-            ax.imshow(_pixels(value), alpha=0.5, cmap="tab20", vmin=0, interpolation="nearest")
+            continue
+        if kind == "mask":
+            # By turns, so that a class has one colour in all pictures, whatever else they hold.
+            codes = _pixels(value) % _COLOURS
+            style: Any = {"cmap": "tab20", "vmin": 0, "vmax": _COLOURS - 1}
+            ax.imshow(codes, alpha=0.5, interpolation="nearest", **style)
         elif kind == "points":
             ax.scatter(value[:, 0], value[:, 1], s=12, c="red", edgecolors="white", linewidths=0.5)
         elif kind == "boxes":
@@ -131,6 +138,21 @@ def _pixels(image: Any) -> Any:
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     return array.clip(0, 1) if array.dtype.kind == "f" and array.ndim == 3 else array
+
+
+def _side_by_side(images: list[Any]) -> Any:
+    """Several images as one, the first on the left, shorter ones filled up."""
+    if len(images) == 1:
+        return images[0]
+    tallest = max(image.shape[0] for image in images)
+    is_colour = any(image.ndim == 3 for image in images)
+    parts: list[Any] = []
+    for image in images:
+        if is_colour and image.ndim == 2:
+            image = np.stack([image] * 3, -1)
+        filling = [(0, tallest - image.shape[0]), *[(0, 0)] * (image.ndim - 1)]
+        parts.append(np.pad(image, filling))
+    return np.concatenate(parts, axis=1)
 
 
 def _text(value: Any) -> str:
