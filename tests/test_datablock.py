@@ -392,8 +392,9 @@ def test_two_images_of_an_item_stand_side_by_side():
         dls = made.dataloaders(range(6), bs=5, shuffle=False, device="cpu")
     (ax,) = dls.show_batch(max_n=1)
     (pixels,) = drawn(ax)
-    assert pixels.shape == (8, 12, 3)
-    assert (pixels[:, :8] == 0).all() and np.allclose(pixels[:6, 8:], 200 / 255, atol=1e-6)
+    assert pixels.shape == (8, 8 + 1 + 4, 3)
+    assert (pixels[:, :8] == 0).all() and (pixels[:, 8] == 1).all()
+    assert np.allclose(pixels[:6, 9:], 200 / 255, atol=1e-6)
 
 
 def test_a_loader_of_other_items_can_be_shown(root):

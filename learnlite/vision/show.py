@@ -82,6 +82,7 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> No
         if kind == "mask":
             # By turns, so that a class has one colour in all pictures, whatever else they hold.
             codes = _pixels(value) % _COLOURS
+            codes = 2 * codes % _COLOURS + codes // (_COLOURS // 2)  # dark ones first, then light
             style: Any = {"cmap": "tab20", "vmin": 0, "vmax": _COLOURS - 1}
             ax.imshow(codes, alpha=0.5, interpolation="nearest", **style)
         elif kind == "points":
@@ -141,7 +142,7 @@ def _pixels(image: Any) -> Any:
 
 
 def _side_by_side(images: list[Any]) -> Any:
-    """Several images as one, the first on the left, shorter ones filled up."""
+    """Several images as one, the first on the left, a white stripe between two."""
     if len(images) == 1:
         return images[0]
     tallest = max(image.shape[0] for image in images)
@@ -150,8 +151,10 @@ def _side_by_side(images: list[Any]) -> Any:
     for image in images:
         if is_colour and image.ndim == 2:
             image = np.stack([image] * 3, -1)
-        filling = [(0, tallest - image.shape[0]), *[(0, 0)] * (image.ndim - 1)]
-        parts.append(np.pad(image, filling))
+        white = 1 if image.dtype.kind == "f" else 255
+        stripe = (0, -(-image.shape[1] // 30) if len(parts) < len(images) - 1 else 0)
+        filling = [(0, tallest - image.shape[0]), stripe, *[(0, 0)] * (image.ndim - 2)]
+        parts.append(np.pad(image, filling, constant_values=white))
     return np.concatenate(parts, axis=1)
 
 
