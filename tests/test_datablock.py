@@ -40,6 +40,7 @@ from learnlite.vision.all import (
     imagenet_stats,
     parent_label,
 )
+from learnlite.vision.items import BlockItems
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +319,38 @@ def test_from_csv_with_one_label_several_or_numbers(root):
     assert number.vocab is None and number.one_batch()[1].dtype == torch.float32
 
 
+def test_a_splitter_gets_the_columns_of_a_dataframe(root):
+    pandas = pytest.importorskip("pandas")
+    files = get_image_files(root)
+    table = pandas.DataFrame(
+        {"file": files, "label": [parent_label(f) for f in files], "late": [*[0, 1] * 24]}
+    )
+    made = block(
+        get_items=None,
+        get_x=lambda row: row.file,
+        get_y=lambda row: row["label"],
+        splitter=lambda df: (
+            df.index[df["late"] == 0].tolist(),
+            df.index[df["late"] == 1].tolist(),
+        ),
+    )
+    assert made.datasets(table).valid.items[0].file == files[1]
+
+
+def test_items_may_come_from_a_generator(root):
+    files = get_image_files(root)
+    made = block(get_items=None)
+    assert len(made.datasets(file for file in files).train) == 36
+    assert len(block(get_items=lambda path: iter(files)).datasets(root).train) == 36
+
+
+def test_one_block_serves_data_of_other_classes(root):
+    made = block()
+    others = block(get_y=lambda file: parent_label(file) + "!")
+    others.blocks = made.blocks
+    assert made.datasets(root).vocab != others.datasets(root).vocab
+
+
 def test_from_a_dataframe(root):
     pandas = pytest.importorskip("pandas")
     files = get_image_files(root)
@@ -524,6 +557,22 @@ def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
         (
             lambda root: ImageDataLoaders.from_folder(root, valid="val"),
             "there is no folder `val` in .* only `train`, `valid`",
+        ),
+        (
+            lambda root: block(get_items=None).datasets({"a", "b"}),
+            "a length and indices, got a `set`",
+        ),
+        (lambda root: block(get_items=lambda p: None).datasets(root), "what `get_items` gives"),
+        (lambda root: block().dataloaders(root, bs="4"), "`bs` must be a whole number"),
+        (lambda root: block().dataloaders(root, batch_size=4), "did you mean `bs`"),
+        (lambda root: block().dataloaders(root, item_tfm=Resize(8)), "did you mean `item_tfms`"),
+        (lambda root: block(item_tfms=aug_transforms()), "as one of `batch_tfms`"),
+        (lambda root: block(batch_tfms=Resize(8)), "`Resize` changes single items; give it as"),
+        (
+            lambda root: BlockItems(
+                [], [BBoxBlock(), BBoxLblBlock()], [len, len], training=True, n_inp=1
+            ).collate([(torch.zeros(2, 4), torch.zeros(1))]),
+            "2 boxes and 1 labels of boxes",
         ),
         (
             lambda root: block().dataloaders(root).test_dl(root / "a.jpg"),

@@ -2,9 +2,10 @@
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 
@@ -15,11 +16,13 @@ from learnlite.data.shares import RandomSplitter
 from learnlite.data.splits import Splitter, checked_split
 from learnlite.data.strata import subset as subset_of
 from learnlite.data.tables import is_pandas, rows_of
+from learnlite.data.wording import did_you_mean
 from learnlite.seeds import draw_seed, mix
 from learnlite.types import listify
 from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
 from learnlite.vision.blocks import Block, PointBlock, TransformBlock
+from learnlite.vision.item_tfms import ItemTransform
 from learnlite.vision.items import BlockItems, Getter
 from learnlite.vision.loaders import BlockLoaders
 from learnlite.vision.points import ScalePoints
@@ -91,6 +94,7 @@ class DataBlock:
         self.getters = self._getters(getters)
         self.item_tfms = listify(item_tfms)
         self.batch_tfms = listify(batch_tfms)
+        _check_places(self.item_tfms, self.batch_tfms)
 
     def new(self, item_tfms: Any = None, batch_tfms: Any = None) -> "DataBlock":
         """The same with other transforms; what is not given stays."""
@@ -107,6 +111,10 @@ class DataBlock:
 
     def items(self, source: Any) -> Any:
         """The items of a source: rows of a table, elements of a list."""
+        return _rows(self._found(source))
+
+    def _found(self, source: Any) -> Any:
+        """The items, a table as it is."""
         if self.get_items is not None:
             source = self.get_items(source)
         elif isinstance(source, str | Path):
@@ -114,20 +122,36 @@ class DataBlock:
                 f"the source is the path {source}, and nothing says what lies there; pass "
                 "`get_items=get_image_files` to `DataBlock`"
             )
-        items = rows_of(source) if _is_table(source) else source
-        if not len(items):
+        if isinstance(source, Iterator):
+            source = list(cast(Iterator[Any], source))
+        if not isinstance(source, Sized) or not hasattr(source, "__getitem__"):
+            raise TypeError(
+                "the items are a list, a table, or anything with a length and indices, got a "
+                f"`{type(source).__name__}`; look at "
+                f"{'the source' if self.get_items is None else 'what `get_items` gives'}"
+            )
+        if not len(source):
             raise ValueError(
                 "there are no items; look at what `get_items` finds in the source"
                 if self.get_items is not None
                 else "there are no items: the source is empty"
             )
-        return items
+        return source
+
+    def split(self, source: Any) -> tuple[list[int], list[int]]:
+        """Which of the items are trained on, and which ones validate."""
+        return self._split(self._found(source))
+
+    def _split(self, found: Any) -> tuple[list[int], list[int]]:
+        # A splitter of the user's may want the columns of a DataFrame, and its index.
+        items = rows_of(found) if isinstance(found, dict) else found
+        return checked_split(self.splitter or RandomSplitter(), items)
 
     def datasets(self, source: Any, *, subset: float | int | None = None) -> Datasets:
         """The training and the validation set; blocks learn their classes from the first."""
-        items = self.items(source)
-        splitter = self.splitter or RandomSplitter()
-        train, valid = checked_split(splitter, items)
+        found = self._found(source)
+        items = _rows(found)
+        train, valid = self._split(found)
         if subset is not None:
             train = [train[i] for i in self._subset([items[i] for i in train], subset)]
         sets = [[items[i] for i in part] for part in (train, valid)]
@@ -180,6 +204,7 @@ class DataBlock:
         """
         if on_bad_image not in ("raise", "skip"):
             raise ValueError(f'`on_bad_image` is "raise" or "skip", got {on_bad_image!r}')
+        _check_settings(loader_settings)
         seed = draw_seed() if seed is None else seed
         train, valid = self.datasets(source, subset=subset)
         make = Loader
@@ -190,7 +215,7 @@ class DataBlock:
         if num_workers is None:
             num_workers = 0 if where.type == "cpu" else min(8, os.cpu_count() or 1)
         if drop_last is None:
-            drop_last = len(train) > bs and len(train) % bs == 1
+            drop_last = isinstance(bs, int) and len(train) > bs and len(train) % bs == 1
         order = None
         if weights is not None or balanced:
             order = sampling_order(self._labels(train), weights=weights, balanced=balanced)
@@ -276,5 +301,35 @@ def _block(block: Any) -> Block:
     return made
 
 
-def _is_table(source: Any) -> bool:
-    return isinstance(source, dict) or is_pandas(source, "DataFrame")
+def _rows(found: Any) -> Any:
+    is_table = isinstance(found, dict) or is_pandas(found, "DataFrame")
+    return rows_of(found) if is_table else found
+
+
+def _check_places(item_tfms: Sequence[Any], batch_tfms: Sequence[Any]) -> None:
+    """Transforms of items are not called as those of batches are."""
+    for tfm in item_tfms:
+        if not isinstance(tfm, type) and "kinds" in _arguments(tfm):
+            raise TypeError(f"`{_kind(tfm)}` changes batches; give it as one of `batch_tfms`")
+    for tfm in batch_tfms:
+        if isinstance(tfm, ItemTransform) or type(tfm).__module__.startswith("torchvision."):
+            raise TypeError(f"`{_kind(tfm)}` changes single items; give it as one of `item_tfms`")
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    known = [*_arguments(Loader), *_arguments(DataBlock.dataloaders), *_arguments(DataBlock)]
+    for name in settings:
+        if name not in _arguments(Loader):
+            meant = "; did you mean `bs`?" if name == "batch_size" else did_you_mean(name, known)
+            raise TypeError(f"loaders have no argument `{name}`{meant}")
+
+
+def _arguments(function: Any) -> list[str]:
+    try:
+        return list(signature(function).parameters)
+    except ValueError:  # one of C that does not tell
+        return []
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__

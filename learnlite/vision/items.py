@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learnlite.vision.bad_images import BadImages
-from learnlite.vision.blocks import Block
+from learnlite.vision.blocks import BBoxLblBlock, Block
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_stage import ItemStage
 
@@ -69,7 +69,10 @@ class BlockItems:
 
     def collate(self, items: Sequence[tuple[Any, ...]]) -> tuple[Tensor, ...]:
         """A batch of these items."""
-        columns = zip(*items, strict=True)
+        columns = list(zip(*items, strict=True))
+        for i, block in enumerate(self.blocks[:-1]):
+            if block.kind == "boxes" and isinstance(self.blocks[i + 1], BBoxLblBlock):
+                _check_each_labelled(columns[i], columns[i + 1])
         return tuple(
             block.collate(list(column)) for block, column in zip(self.blocks, columns, strict=False)
         )
@@ -110,6 +113,15 @@ class _Told:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception):
             error.add_note(self._doing)
+
+
+def _check_each_labelled(boxes: Sequence[Any], labels: Sequence[Any]) -> None:
+    for some, theirs in zip(boxes, labels, strict=True):
+        if len(some) != len(theirs):
+            raise ValueError(
+                f"an item has {len(some)} boxes and {len(theirs)} labels of boxes; each box needs "
+                "one, as the getters and `item_tfms` leave them"
+            )
 
 
 def _plain(element: Any) -> Any:

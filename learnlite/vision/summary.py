@@ -1,14 +1,12 @@
 """Every step from a source to a batch, told: what it gave, or where it failed and why."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
-from learnlite.data.shares import RandomSplitter
-from learnlite.data.splits import checked_split
 from learnlite.vision.image import LazyImage
 from learnlite.vision.items import BlockItems
 
@@ -24,11 +22,13 @@ def print_summary(
 ) -> None:
     """Go the whole way with one item and one batch, and print each step."""
     print(f"source: {_shown(source)}")
+    if isinstance(source, Iterator):  # each step begins with it anew
+        source = list(cast(Iterator[Any], source))
     with _step("finding the items"):
         items = block.items(source)
         print(f"items: {len(items):,}, the first is {_shown(items[0])}")
     with _step("splitting them"):
-        train, valid = checked_split(block.splitter or RandomSplitter(), items)
+        train, valid = block.split(source)
         name = _name(block.splitter) if block.splitter else "RandomSplitter()"
         print(f"split by `{name}`: {len(train):,} to train on, {len(valid):,} to validate")
     with _step("reading all labels"):
