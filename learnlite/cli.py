@@ -1,4 +1,4 @@
-"""The command line: `learnlite demo`, `learnlite doctor`.
+"""The command line: `learnlite demo`, `learnlite doctor`, `learnlite cache`.
 
 A command is a module with `options(parser)` and `run(args)`; a row in `COMMANDS` makes it known.
 What a user can mend raises an `OSError` or is refused by `argparse`: text, no traceback, status 2.
@@ -23,9 +23,24 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], None]
 
 
+def _cache_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clear", action="store_true", help="remove them all")
+
+
+def _run_cache(args: argparse.Namespace) -> None:
+    """List the image caches of this machine and what they take, or remove them."""
+    from learnlite.vision.cache import cache_files, clear_cache, sizes_told  # 2 s, so not above
+
+    for line in sizes_told(cache_files()):
+        print(line)
+    if args.clear:
+        print(f"removed: {clear_cache() / 1e6:,.1f} MB are free again")
+
+
 COMMANDS: tuple[Command, ...] = (
     Command("demo", demo.options, demo.run),
     Command("doctor", doctor.options, doctor.run),
+    Command("cache", _cache_options, _run_cache),
 )
 
 

@@ -22,6 +22,7 @@ from learnlite.types import listify
 from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
 from learnlite.vision.blocks import Block, PointBlock, TransformBlock
+from learnlite.vision.cache import with_cache
 from learnlite.vision.item_tfms import ItemTransform
 from learnlite.vision.items import BlockItems, Getter
 from learnlite.vision.loaders import BlockLoaders
@@ -191,6 +192,8 @@ class DataBlock:
         balanced: bool = False,
         subset: float | int | None = None,
         on_bad_image: Literal["raise", "skip"] = "raise",
+        cache: Literal["memory", "disk"] | None = None,
+        cache_size: float | None = None,
         **loader_settings: Any,
     ) -> BlockLoaders:
         """Loaders of both sets, with the batch transforms.
@@ -200,13 +203,14 @@ class DataBlock:
         one item is left out unless `drop_last` says otherwise, as BatchNorm cannot train on it.
         With `on_bad_image="skip"` the next image takes the place of one that does not open, with a
         warning that names it; more than a tenth of them raise.
+        `cache` keeps what is the same in every epoch as pixels, in at most `cache_size` GB.
         `loader_settings` are further arguments of `Loader`.
         """
         if on_bad_image not in ("raise", "skip"):
             raise ValueError(f'`on_bad_image` is "raise" or "skip", got {on_bad_image!r}')
         _check_settings(loader_settings)
         seed = draw_seed() if seed is None else seed
-        train, valid = self.datasets(source, subset=subset)
+        train, valid = with_cache(self.datasets(source, subset=subset), cache, cache_size)
         make = Loader
         if on_bad_image == "skip":
             make = SkippingLoader

@@ -1,6 +1,6 @@
 """A dataset of items that blocks open and item transforms change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -11,6 +11,7 @@ from learnlite.vision.bad_images import BadImages
 from learnlite.vision.blocks import BBoxLblBlock, Block
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_stage import ItemStage
+from learnlite.vision.pixel_store import Kept
 
 Getter = Callable[[Any], Any]
 
@@ -50,17 +51,37 @@ class BlockItems:
 
     def read(self, item: Any) -> tuple[Any, ...]:
         """The elements of an item, opened and transformed."""
+        return self.changed(item, self.opened(item))
+
+    def opened(self, item: Any, kept: Mapping[int, Kept] | None = None) -> list[Any]:
+        """The elements of an item as its blocks open them, but for those that were `kept`."""
         elements: list[Any] = []
         size = None
-        for block, getter in zip(self.blocks, self.getters, strict=True):
-            source = self.source(getter, item)
-            with _Told(f"while `{block!r}` opened {_shown(source)} of the item {_shown(item)}"):
-                element = block.open(source, size, _shown(item))
-            if size is None and isinstance(element, LazyImage):
+        for i, (block, getter) in enumerate(zip(self.blocks, self.getters, strict=True)):
+            if kept is not None and i in kept:
+                element = kept[i]
+            else:
+                source = self.source(getter, item)
+                with _Told(f"while `{block!r}` opened {_shown(source)} of the item {_shown(item)}"):
+                    element = block.open(source, size, _shown(item))
+            is_image = isinstance(element, LazyImage) or block.kind == "image"
+            if size is None and is_image and isinstance(element, LazyImage | Kept):
                 size = element.size
             elements.append(element)
-        with _Told(f"while `item_tfms` changed the item {_shown(item)}"):
-            return tuple(_plain(element) for element in self.stage(elements))
+        return elements
+
+    def changed(self, item: Any, elements: Sequence[Any]) -> tuple[Any, ...]:
+        """The elements of an item after the item transforms, ready for a batch."""
+        with self.changing(item):
+            return self.plain(self.stage(elements))
+
+    def changing(self, item: Any) -> "_Told":
+        """Says on an error that it came while this item was changed."""
+        return _Told(f"while `item_tfms` changed the item {_shown(item)}")
+
+    def plain(self, elements: Sequence[Any]) -> tuple[Any, ...]:
+        """Without the types that told transforms what they are: batches are plain tensors."""
+        return tuple(_plain(element) for element in elements)
 
     def source(self, getter: Getter, item: Any) -> Any:
         """What a getter makes of an item."""
@@ -125,7 +146,6 @@ def _check_each_labelled(boxes: Sequence[Any], labels: Sequence[Any]) -> None:
 
 
 def _plain(element: Any) -> Any:
-    """Without the type that told transforms what it is: batches are plain tensors."""
     if type(element) is Tensor or not isinstance(element, Tensor):
         return element
     return element.as_subclass(torch.Tensor)

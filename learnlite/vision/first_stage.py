@@ -1,0 +1,144 @@
+"""The part of the item stage that is the same every time, and the rest of it."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from learnlite.vision.image import LazyImage
+from learnlite.vision.item_stage import ItemStage
+from learnlite.vision.item_tfms import ItemTransform, RandomResizedCrop, Resize, size_of
+from learnlite.vision.pixel_store import Kept
+from learnlite.vision.steps import Plan, Size
+
+
+class FirstStage:
+    """Splits an item stage: `keep` does what nothing random is in, `finish` the rest.
+
+    What is kept are the pixels after the leading transforms that draw nothing. If already the
+    first draws, they are those of the whole image, of a JPEG decoded as small as every draw allows.
+
+    >>> stage = FirstStage(ItemStage(Resize(32), training=False))
+    >>> stage.is_all
+    True
+    >>> image = LazyImage(torch.zeros(3, 40, 60, dtype=torch.uint8))
+    >>> kept = stage.keep([image, 7], [0])
+    >>> kept[0].pixels.shape, stage.finish([kept[0], 7])[0].shape
+    (torch.Size([3, 32, 32]), torch.Size([3, 32, 32]))
+    """
+
+    def __init__(self, stage: ItemStage) -> None:
+        leading = list(takewhile(lambda tfm: isinstance(tfm, ItemTransform), stage.tfms))
+        self.sure: list[ItemTransform] = list(takewhile(_is_sure, leading))
+        self.random: list[ItemTransform] = leading[len(self.sure) :]
+        rest = stage.tfms[len(leading) :]
+        self.after = ItemStage(rest, training=stage.training) if rest else None
+        self.is_all = not self.random and not rest
+        """Whether there is nothing to do after it."""
+
+    @property
+    def shaping(self) -> list[ItemTransform]:
+        """The transforms that say what is kept."""
+        return self.sure or [tfm for tfm in self.random[:1] if _knows_least(tfm)]
+
+    def keep(self, elements: Sequence[Any], places: Sequence[int]) -> list[Kept] | None:
+        """The pixels of the images and masks at `places`; None if they cannot be kept."""
+        sizes: dict[int, Size] = {}
+        for i, element in enumerate(elements):
+            size = element.size if isinstance(element, LazyImage) else size_of(element)
+            if size is not None:
+                sizes[i] = size
+        images = {size for i, size in sizes.items() if _is_image(elements[i])}
+        if any(i not in sizes for i in places) or (images and set(sizes.values()) - images):
+            return None
+        draws = [tfm.draw() for tfm in self.sure]  # nothing random
+        plans: dict[Size, Plan] = {}
+        grids: dict[Size, int] = {}
+        read: list[tuple[Any, int]] = []
+        for i in places:
+            element, size = elements[i], sizes[i]
+            plan = plans.get(size) or _planned(self.sure, draws, size)
+            pixels, scale = element, 1
+            if isinstance(element, LazyImage):
+                least = plan.at_least() if self.sure else self._least(size)
+                pixels, scale = element.read_scaled(least)
+                plan = plan.on_grid(scale) if self.sure else plan
+            plans[size] = plan
+            grids[size] = max(grids.get(size, 1), scale)
+            read.append((pixels, scale))
+        return [
+            Kept(
+                _plain(plans[sizes[i]](pixels, scale) if self.sure else pixels),
+                sizes[i],
+                scale,
+                grids[sizes[i]],
+            )
+            for i, (pixels, scale) in zip(places, read, strict=True)
+        ]
+
+    def finish(self, elements: Sequence[Any], masks: Sequence[int] = ()) -> tuple[Any, ...]:
+        """The item after the rest of the stage; those of `elements` that are `Kept` were kept."""
+        draws = [tfm.draw() for tfm in self.random]
+        grids = {element.size: element.grid for element in elements if isinstance(element, Kept)}
+        new = list(elements)
+        for i, element in enumerate(elements):
+            if isinstance(element, Kept):
+                pixels: Any = element.pixels
+                pixels = tv_tensors.Mask(pixels) if i in masks else pixels
+                if self.random and self.sure:
+                    height, width = pixels.shape[-2:]
+                    pixels = _planned(self.random, draws, (height, width))(pixels)
+                elif self.random:
+                    plan = _planned(self.random, draws, element.size).on_grid(element.grid)
+                    pixels = plan(pixels, element.scale)
+                if self.after is not None and i not in masks:
+                    pixels = tv_tensors.Image(pixels)
+                new[i] = pixels
+            elif (size := size_of(element)) is not None:
+                sure = [tfm.draw() for tfm in self.sure]
+                plan = _planned([*self.sure, *self.random], [*sure, *draws], size)
+                new[i] = plan.on_grid(grids.get(size, 1))(element)
+        if self.after is None:
+            return tuple(new)
+        for i, element in enumerate(elements):
+            if isinstance(element, Kept):
+                new[i] = apart(new[i], element.pixels)  # others' transforms may change it in place
+        return self.after(new)
+
+    def _least(self, size: Size) -> Size | None:
+        return self.random[0].at_least(*size) if self.shaping else None
+
+
+def apart(new: Any, kept: Tensor) -> Any:
+    """`new`, copied if it lies in what is kept."""
+    if new.untyped_storage().data_ptr() != kept.untyped_storage().data_ptr():
+        return new
+    copy = new.as_subclass(Tensor).clone()
+    return type(new)(copy) if type(new) is not Tensor else copy
+
+
+def _is_sure(tfm: ItemTransform) -> bool:
+    squishes = isinstance(tfm, Resize) and tfm.method == "squish"
+    return not tfm.training or not tfm.n_draws or squishes
+
+
+def _knows_least(tfm: ItemTransform) -> bool:
+    return isinstance(tfm, Resize | RandomResizedCrop)
+
+
+def _is_image(element: Any) -> bool:
+    return isinstance(element, LazyImage | tv_tensors.Image)
+
+
+def _planned(tfms: Sequence[ItemTransform], draws: Sequence[Sequence[float]], size: Size) -> Plan:
+    plan = Plan(size)
+    for tfm, draw in zip(tfms, draws, strict=True):
+        plan = plan.then(tfm.steps(plan.new_size, draw))
+    return plan
+
+
+def _plain(pixels: Any) -> Tensor:
+    return cast(Tensor, pixels.as_subclass(torch.Tensor))
