@@ -24,7 +24,7 @@ def files_with(tmp_path, bad, n=30):
 def block(valid=(27, 28, 29)):
     return DataBlock(
         (ImageBlock, CategoryBlock),
-        get_y=lambda file: ("even", "odd")[int(file.stem) % 2],
+        get_y=parity,
         splitter=IndexSplitter(list(valid)),
         item_tfms=FlipItem(0.5),
     )
@@ -77,6 +77,24 @@ def test_workers_put_the_same_images_in_place_and_tell(tmp_path, n_workers):
             assert torch.equal(x, v) and torch.equal(y, w)
     for text in told:
         assert "07.png" in text and "13.png" in text
+
+
+def test_spawned_workers_tell_too(tmp_path):
+    files = files_with(tmp_path, [20], n=24)
+    made = DataBlock((ImageBlock, CategoryBlock(["odd", "even"])), splitter=last, get_y=parity)
+    settings = {"bs": 12, "shuffle": False, "device": "cpu", "on_bad_image": "skip"}
+    loader = made.dataloaders(files, num_workers=1, start_method="spawn", **settings).train
+    with pytest.warns(UserWarning, match=r"20\.png"):
+        list(loader)
+    loader.close()
+
+
+def parity(file):
+    return ("even", "odd")[int(file.stem) % 2]
+
+
+def last(items):
+    return list(range(len(items) - 2)), [len(items) - 2, len(items) - 1]
 
 
 def test_a_copy_with_workers_tells_too(tmp_path):

@@ -430,6 +430,19 @@ def test_two_images_of_an_item_stand_side_by_side():
     assert np.allclose(pixels[:6, 9:], 200 / 255, atol=1e-6)
 
 
+def test_batches_before_their_transforms_and_inputs_alone_can_be_shown(root):
+    dls = block(batch_tfms=Normalize.from_stats(*imagenet_stats)).dataloaders(
+        root, bs=4, shuffle=False, device="cpu"
+    )
+    raw, _ = next(iter(dls.train))
+    x, _ = dls.transformed((raw, torch.zeros(4).long()), training=False)
+    shown = [dls.decode_batch(batch) for batch in (raw, (raw,), x)]
+    for one, two, three in zip(*shown, strict=True):
+        assert torch.equal(one[0], two[0])
+        assert torch.allclose(one[0] / 255, three[0], atol=1e-5)
+    assert len(dls.show_batch(x, max_n=2)) == 2
+
+
 def test_a_loader_of_other_items_can_be_shown(root):
     dls = block().dataloaders(root, bs=4, device="cpu")
     files = get_image_files(root)[:3]

@@ -209,6 +209,12 @@ def test_a_bad_file_of_an_image_folder_is_named_or_left_out(root, tmp_path):
         assert sum(len(y) for _, y in dls.train) == 12
 
 
+def test_normalized_tensors_are_refused():
+    scaled = datasets.FakeData(4, (3, 8, 8), 2, transform=lambda image: torch.rand(3, 8, 8) - 0.5)
+    with pytest.raises(ValueError, match="not from 0 to 1; take `Normalize` out"):
+        ImageDataLoaders.from_dataset(scaled, scaled, **CPU)
+
+
 class Unlabelled(Hugging):
     def _label(self, i):
         return -1

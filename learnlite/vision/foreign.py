@@ -64,6 +64,14 @@ class Samples:
         if isinstance(image, Mapping):  # not decoded by Hugging Face: {"bytes": …, "path": …}
             file = cast(Mapping[str, Any], image)
             return file["path"] if file.get("bytes") is None else file["bytes"]
+        if isinstance(image, Tensor) and image.is_floating_point():
+            least, most = (end.item() for end in image.aminmax())
+            if least < 0 or most > 1:
+                raise ValueError(
+                    f"{item!r} is an image of numbers from {least:.3g} to {most:.3g}, not from 0 "
+                    "to 1; take `Normalize` out of the dataset's transforms, and give it as one of "
+                    "`batch_tfms`"
+                )
         return image
 
     def label(self, item: Any) -> Any:

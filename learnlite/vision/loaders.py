@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from learnlite.data import DataLoaders, Loader
@@ -39,9 +40,17 @@ class BlockLoaders(DataLoaders):
         return None if self.valid is None else cast(BlockItems, self.valid.dataset)
 
     def decode_batch(self, batch: Any, max_n: int = 9) -> list[tuple[Any, ...]]:
-        """The items of a batch that the model gets, as people read them: images 0 to 1, labels."""
-        columns = [part.detach().cpu() for part in batch]
-        tfms = [tfm for tfm in self.batch_tfms if isinstance(tfm, BatchTfms)]
+        """The items of a batch that the model gets, as people read them: images 0 to 1, labels.
+
+        A batch as loaders give it, before the batch transforms, is read as well; or the inputs.
+        """
+        parts = [batch] if isinstance(batch, Tensor) else batch
+        columns = [part.detach().cpu() for part in parts]
+        is_raw = any(
+            kind == "image" and part.dtype == torch.uint8
+            for part, kind in zip(columns, self.kinds, strict=False)
+        )
+        tfms = [] if is_raw else [tfm for tfm in self.batch_tfms if isinstance(tfm, BatchTfms)]
         for tfm in reversed(tfms):
             columns = list(tfm.decode(tuple(columns), self.kinds[: len(columns)]))
         n = min(max_n, len(columns[0]))
