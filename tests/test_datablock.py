@@ -558,6 +558,7 @@ def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
     [
         (lambda root: block(get_items=None).dataloaders(root), "pass `get_items=get_image_files`"),
         (lambda root: block(get_items=lambda p: []).dataloaders(root), "there are no items"),
+        (lambda root: block(get_y=None).datasets(root), "of a file; give `get_y`"),
         (lambda root: block(get_y=[parent_label] * 2), "`get_y` has 2 functions for 1 blocks"),
         (lambda root: DataBlock(ImageBlock, getters=[len] * 3), "1 blocks but 3 `getters`"),
         (lambda root: DataBlock((ImageBlock, CategoryBlock), n_inp=3), "how many of the 2 blocks"),

@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence, Sized
 from inspect import signature
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -160,6 +160,11 @@ class DataBlock:
         reader = BlockItems([], blocks, self.getters, (), training=False, n_inp=self.n_inp)
         for block, getter in zip(blocks, self.getters, strict=True):
             if type(block).setup is not Block.setup:
+                if getter is _itself and isinstance(items[0], PurePath):
+                    raise ValueError(
+                        f"nothing says what `{block!r}` has of a file; give `get_y`, as "
+                        "`get_y=parent_label` for the name of its folder"
+                    )
                 sources = [[reader.source(getter, item) for item in part] for part in sets]
                 block.setup(sources[0], sources[1], sets[0], sets[1])
         return Datasets(

@@ -35,6 +35,7 @@ class Samples:
         self.x, self.y = _keys(first, getattr(dataset, "features", None), x, y)
         self.names = _distinct(names) if names is not None else _names(dataset, self.y)
         self._begun: tuple[int, Any] | None = None
+        self._known: dict[int, int | str] = {}  # labels that were read
         self._labels = _listed_labels(dataset, self.y, first)
 
     def __len__(self) -> int:
@@ -90,7 +91,7 @@ class Samples:
     def begin(self, i: int) -> Any:
         """A sample of which the label is asked for next."""
         sample = self.read(i)
-        if self._labels is None:
+        if self._labels is None and i not in self._known:
             self._begun = (i, sample)
         return sample
 
@@ -99,7 +100,12 @@ class Samples:
         if self._labels is not None:
             return self._labels[i]
         begun, self._begun = self._begun, None
-        return (begun[1] if begun is not None and begun[0] == i else self.read(i))[self.y]
+        if i in self._known:
+            return self._known[i]
+        label = (begun[1] if begun is not None and begun[0] == i else self.read(i))[self.y]
+        if isinstance(label, int | str):
+            self._known[i] = label
+        return label
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_begun": None}

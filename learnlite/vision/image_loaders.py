@@ -213,7 +213,7 @@ class ImageDataLoaders:
         Its samples are (image, label) or dicts; `x` and `y` say which elements, if that is not
         clear. The names of the classes are the dataset's own, unless `vocab` gives others. Without
         `valid` a share of `train` validates. Labels that a dataset does not list are read from all
-        samples once.
+        samples once. A `cache` keeps images as the dataset's own transforms give them.
 
         >>> pictures = [(np.full((8, 8, 3), i, np.uint8), i % 2) for i in range(10)]
         >>> dls = ImageDataLoaders.from_dataset(pictures, pictures, vocab=["even", "odd"], bs=4)
