@@ -210,9 +210,9 @@ class PixelStore:
 
     def __getstate__(self) -> dict[str, Any]:
         file = None
-        if self.path is None and self._fd is not None and os.name != "nt":
-            if get_spawning_popen() is not None:  # on the way into a worker process
-                file = reduction.DupFd(self._fd)
+        to_worker = get_spawning_popen() is not None
+        if to_worker and self.path is None and self._fd is not None and os.name != "nt":
+            file = reduction.DupFd(self._fd)
         return {"n": self.n, "limit": self.limit, "path": self.path, "key": self.key, "file": file}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
