@@ -222,18 +222,18 @@ class DataLoaders:
 
         Without `need_targets` a batch may lack them, as in inference: `yb` is empty then.
         """
-        if type(batch) is tuple and len(batch) == 2 and self.n_inp is None:  # the usual case
-            return batch[:1], batch[1:]
         return split_batch(batch, n_inp=self.n_inp, labels=self.labels, need_targets=need_targets)
 
-    def receive(self, batch: Batch, *, training: bool) -> tuple[Any, tuple[Any, ...]]:
+    def receive(self, batch: Batch, training: bool) -> tuple[Any, tuple[Any, ...]]:
         """A batch from a loader as the model and the loss get it: `(xb, yb)`.
 
         That is: on the device, changed by the batch transforms, and split.
         """
-        batch = move(batch, self.device)
+        batch = move(batch, self._device or self.device)
         if self.batch_tfms:
             batch = self.transformed(batch, training=training)
+        if type(batch) is tuple and len(batch) == 2 and self.n_inp is None:  # the usual case
+            return batch[:1], batch[1:]
         return self.split(batch)
 
     def transformed(self, batch: Batch, *, training: bool) -> Batch:
