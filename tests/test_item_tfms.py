@@ -471,7 +471,7 @@ def test_boxes_are_cut_at_the_edges_and_those_outside_can_be_dropped() -> None:
 def test_real_photos_lose_nothing_to_the_smaller_decode(test_data: Path, tmp_path: Path) -> None:
     import tarfile
 
-    with tarfile.open(test_data / "hymenoptera_data.tar") as archive:
+    with tarfile.open(test_data / "data" / "hymenoptera_data.tar") as archive:
         members = [member for member in archive if member.name.endswith(".jpg")][:12]
         photos = [archive.extractfile(member).read() for member in members]
     stage = ItemStage(RandomResizedCrop(96, min_scale=0.35))

@@ -169,16 +169,18 @@ def test_in_the_midst_of_a_window_with_everything_at_once(n, tmp_path):
 def test_torchs_loaders_go_on_in_the_same_order(workers):
     def loaders():
         x, y = torch.randn(96, 8, generator=torch.Generator().manual_seed(3)), torch.arange(96) % 4
-        return DataLoaders(
-            DataLoader(TensorDataset(x, y), 16, shuffle=True, **workers), device="cpu"
-        )
+        made.append(DataLoader(TensorDataset(x, y), 16, shuffle=True, **workers))
+        return DataLoaders(made[-1], device="cpu")
 
+    made = []
     whole = learner(dls=loaders(), metrics=None)
     states = states_of(whole, 2)
     for state in states[2::5]:
         fresh = learner(dls=loaders(), seed=9, metrics=None)
         fresh.fit(2, resume=state)
         assert same(whole, fresh)
+    for loader in made if workers else ():
+        loader._iterator._shutdown_workers()  # left to the garbage collection, each takes 5 s
 
 
 def test_other_callbacks_or_another_length_are_refused():
