@@ -18,7 +18,12 @@ from learnlite.vision.batch_tfms import (
     imagenet_stats,
     mnist_stats,
 )
-from learnlite.vision.fuse import FusedTransform, changed_images
+from learnlite.vision.fuse import (
+    FusedTransform,
+    PixelTransform,
+    SpaceTransform,
+    changed_images,
+)
 from learnlite.vision.lighting import Brightness, Contrast, Hue, Saturation
 
 IMAGE = ("image",)
@@ -317,6 +322,26 @@ def test_half_of_the_images_are_erased_in_training_alone():
 def test_boxes_that_cannot_be_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         RandomErasing(**arguments)
+
+
+# Of your own
+
+
+def test_a_base_class_and_one_that_lacks_its_method_cannot_be_made():
+    class Shear(SpaceTransform):
+        pass
+
+    class Invert(PixelTransform):
+        pass
+
+    for made, lacks in ((Shear, "matrix"), (Invert, "operation"), (PixelTransform, "operation")):
+        with pytest.raises(TypeError, match=f"{made.__name__} .*method '?{lacks}"):
+            made()
+
+
+def test_what_was_not_given_is_not_shown():
+    assert repr(Flip()) == "Flip(mode='bilinear', pad_mode='reflection', p=0.5, batch=False)"
+    assert "draw=0.5" in repr(Flip(draw=0.5))
 
 
 # On a GPU

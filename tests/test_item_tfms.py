@@ -450,6 +450,14 @@ def test_the_stage_can_be_copied_and_says_what_it_does() -> None:
     assert "Resize" in repr(stage) and "training=False" in repr(stage)
 
 
+def test_a_transform_without_steps_cannot_be_made() -> None:
+    class Wave(ItemTransform):
+        pass
+
+    with pytest.raises(TypeError, match="Wave .*method '?steps"):
+        Wave()  # type: ignore[abstract]
+
+
 def test_boxes_are_cut_at_the_edges_and_those_outside_can_be_dropped() -> None:
     boxes = tv_tensors.BoundingBoxes(
         [[0.0, 0, 30, 30], [90, 60, 100, 80]], format="XYXY", canvas_size=(80, 100)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from learnlite.types import BatchTransform
 from learnlite.vision.fuse import FusedTransform, PixelOp, PixelTransform, SpaceTransform, to_unit
 
 Batch = tuple[Tensor, ...]
@@ -20,12 +21,6 @@ Kinds = tuple[str | None, ...]
 imagenet_stats = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 cifar_stats = ([0.491, 0.482, 0.447], [0.247, 0.243, 0.261])
 mnist_stats = ([0.131], [0.308])
-
-
-class BatchTransform(Protocol):
-    """Anything that changes a batch, and may know what each of its elements is."""
-
-    def __call__(self, batch: Batch, kinds: Kinds, training: bool) -> Batch: ...
 
 
 @runtime_checkable

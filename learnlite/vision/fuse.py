@@ -1,5 +1,6 @@
 """How neighbouring batch transforms are fused: matrices multiplied, each pixel read once."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import ClassVar, Protocol, cast
@@ -38,7 +39,7 @@ class PixelOp(Protocol):
         ...
 
 
-class _Transform:
+class _Transform(ABC):
     def __call__(
         self, batch: tuple[Tensor, ...], kinds: tuple[str | None, ...], training: bool
     ) -> tuple[Tensor, ...]:
@@ -46,8 +47,13 @@ class _Transform:
             return FusedTransform([cast("PixelTransform", self)])(batch, kinds, training)
 
     def __repr__(self) -> str:
-        shown = (f"{key}={value!r}" for key, value in vars(self).items() if key[0] != "_")
+        given = {key: value for key, value in vars(self).items() if value is not None}
+        shown = (f"{key}={value!r}" for key, value in given.items() if key[0] != "_")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    @abstractmethod
+    def goes_with(self, previous: object) -> bool:
+        """Whether both can be done in one pass."""
 
 
 class PixelTransform(_Transform):
@@ -55,9 +61,9 @@ class PixelTransform(_Transform):
 
     order: ClassVar[int] = 40
 
+    @abstractmethod
     def operation(self, x: Tensor, training: bool) -> PixelOp | None:
         """What to do, drawn for the images `x`, or None for nothing."""
-        raise NotImplementedError
 
     def goes_with(self, previous: object) -> bool:
         return True
@@ -82,12 +88,12 @@ class SpaceTransform(_Transform):
         self.mode = mode
         self.pad_mode = pad_mode
 
+    @abstractmethod
     def matrix(self, x: Tensor, canvas: Size) -> Tensor | None:
         """Drawn for the images `x`, (samples, 3, 3), or None if all stay where they are.
 
         `canvas` is the height and width that images have at this point.
         """
-        raise NotImplementedError
 
     def span(self, canvas: Size) -> tuple[float, float]:
         """How far apart pixels come to lie, at least and at most, if `size` is that of `canvas`."""

@@ -5,6 +5,7 @@ boxes alike. In evaluation (`tfm.eval()`) it draws nothing: it takes the middle,
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -57,7 +58,7 @@ def _is_untyped_image(value: object) -> bool:
     return type(value) is Tensor and value.ndim >= 3
 
 
-class ItemTransform(v2.Transform):
+class ItemTransform(v2.Transform, ABC):
     """The base of our item transforms: `draw` draws numbers, `steps` says what comes of them.
 
     A subclass gives `steps(size, draw)`; what it does not draw from `draw` is the same for all.
@@ -80,8 +81,9 @@ class ItemTransform(v2.Transform):
             return []
         return torch.rand(self.n_draws).tolist() if self.training else [0.5] * self.n_draws
 
+    @abstractmethod
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
-        raise NotImplementedError
+        """What happens to an image of this size, by the numbers that were drawn."""
 
     def plan(self, size: Size, draw: Sequence[float] | None = None) -> Plan:
         """The steps for images of one size; ask it `at_least()` before decoding them.

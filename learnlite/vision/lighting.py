@@ -1,6 +1,7 @@
 """What changes the light and the colours of a batch, each at random."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -84,8 +85,9 @@ class _Lighting(PixelTransform):
         bound = -math.log(1 - self.max_lighting)
         return uniform(x, -bound, bound, batch=self.batch).exp()
 
+    @abstractmethod
     def _light(self, values: Tensor, n_channel: int) -> PixelOp | None:
-        raise NotImplementedError
+        """What these values, (samples, 1, 1, 1), do to images of so many channels."""
 
 
 class Brightness(_Lighting):
