@@ -1,12 +1,13 @@
 """What moves the pixels of a batch: flips, turns, zooms, crops and perspective, each at random."""
 
 import math
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from learnlite.vision.draws import Draw, check_chance, given, masked, uniform
+from learnlite.vision.draws import Draw, check_chance, drawn, given, masked
 from learnlite.vision.fuse import SpaceTransform
 from learnlite.vision.sampling import Box, Size, matrix_of
 
@@ -35,13 +36,32 @@ class ResizeBatch(SpaceTransform):
         return None
 
 
-class Flip(SpaceTransform):
-    """The part `p` of the images mirrored, left to right.
+class _ByChance(SpaceTransform):
+    """The base of what is drawn, and happens to the part `p` of the images."""
 
-    >>> x = torch.tensor([[[[1.0, 2.0, 3.0]]]])
-    >>> Flip(p=1.0)((x,), ("image",), training=True)
-    (tensor([[[[3., 2., 1.]]]]),)
-    """
+    def __init__(
+        self, p: float, size: int | Size | None, mode: str, pad_mode: str, batch: bool
+    ) -> None:
+        super().__init__(size, mode, pad_mode)
+        check_chance(p)
+        self.p = p
+        self.batch = batch
+
+    def matrix(self, x: Tensor, canvas: Size) -> Tensor | None:
+        return None if self.p == 0 else self._matrix(x, canvas)
+
+    @abstractmethod
+    def _matrix(self, x: Tensor, canvas: Size) -> Tensor: ...
+
+    def _number(self, x: Tensor, draw: Draw | None, low: float, high: float) -> Tensor:
+        return drawn(x, draw, low, high, batch=self.batch)
+
+    def _masked(self, x: Tensor, values: Tensor, neutral: float) -> Tensor:
+        return masked(x, values, self.p, neutral, batch=self.batch)
+
+
+class _ByTurns(_ByChance):
+    """The base of what lays images down another way."""
 
     def __init__(
         self,
@@ -52,24 +72,28 @@ class Flip(SpaceTransform):
         pad_mode: str = "reflection",
         batch: bool = False,
     ) -> None:
-        super().__init__(size, mode, pad_mode)
-        check_chance(p)
-        self.p = p
+        super().__init__(p, size, mode, pad_mode, batch)
         self.draw = draw
-        self.batch = batch
 
-    def matrix(self, x: Tensor, canvas: Size) -> Tensor | None:
-        if self.p == 0:
-            return None
+
+class Flip(_ByTurns):
+    """The part `p` of the images mirrored, left to right.
+
+    >>> x = torch.tensor([[[[1.0, 2.0, 3.0]]]])
+    >>> Flip(p=1.0)((x,), ("image",), training=True)
+    (tensor([[[[3., 2., 1.]]]]),)
+    """
+
+    def _matrix(self, x: Tensor, canvas: Size) -> Tensor:
         flips = torch.ones(len(x), device=x.device) if self.draw is None else given(x, self.draw)
-        flips = masked(x, flips, self.p, 0.0, batch=self.batch)
+        flips = self._masked(x, flips, 0.0)
         return matrix_of([[1 - 2 * flips, 0, 0], [0, 1, 0], [0, 0, 1]])
 
     def mirrors(self, canvas: Size) -> bool:
         return True
 
 
-class Dihedral(SpaceTransform):
+class Dihedral(_ByTurns):
     """The part `p` of the images in one of the eight ways to lay down a square.
 
     What `draw` gives is their number: 0 as it is, 1 mirrored, 2 upside down, 4 both; and 6, 3, 5, 7
@@ -81,29 +105,9 @@ class Dihedral(SpaceTransform):
                [2., 1.]]]]),)
     """
 
-    def __init__(
-        self,
-        p: float = 0.5,
-        draw: Draw | None = None,
-        size: int | Size | None = None,
-        mode: str = "bilinear",
-        pad_mode: str = "reflection",
-        batch: bool = False,
-    ) -> None:
-        super().__init__(size, mode, pad_mode)
-        check_chance(p)
-        self.p = p
-        self.draw = draw
-        self.batch = batch
-
-    def matrix(self, x: Tensor, canvas: Size) -> Tensor | None:
-        if self.p == 0:
-            return None
-        if self.draw is None:
-            ways = uniform(x, 0, 8, batch=self.batch).floor().clamp(max=7)
-        else:
-            ways = given(x, self.draw)
-        way = masked(x, ways, self.p, 0.0, batch=self.batch)
+    def _matrix(self, x: Tensor, canvas: Size) -> Tensor:
+        ways = self._number(x, self.draw, 0, 8).floor().clamp(max=7)
+        way = self._masked(x, ways, 0.0)
         x_sign, y_sign, swap = (_chosen(way, table) for table in (_X_SIGN, _Y_SIGN, _SWAPS))
         ratio = canvas[0] / canvas[1]
         return matrix_of(
@@ -118,7 +122,7 @@ class Dihedral(SpaceTransform):
         return canvas[0] == canvas[1]
 
 
-class Rotate(SpaceTransform):
+class Rotate(_ByChance):
     """The part `p` of the images turned around the centre by at most `max_deg`, either way.
 
     What `draw` gives are degrees, clockwise.
@@ -139,26 +143,18 @@ class Rotate(SpaceTransform):
         pad_mode: str = "reflection",
         batch: bool = False,
     ) -> None:
-        super().__init__(size, mode, pad_mode)
-        check_chance(p)
+        super().__init__(p, size, mode, pad_mode, batch)
         self.max_deg = max_deg
-        self.p = p
         self.draw = draw
-        self.batch = batch
 
-    def matrix(self, x: Tensor, canvas: Size) -> Tensor | None:
-        if self.p == 0:
-            return None
-        if self.draw is None:
-            degrees = uniform(x, -self.max_deg, self.max_deg, batch=self.batch)
-        else:
-            degrees = given(x, self.draw)
-        angle = masked(x, degrees, self.p, 0.0, batch=self.batch) * (math.pi / 180)
+    def _matrix(self, x: Tensor, canvas: Size) -> Tensor:
+        degrees = self._number(x, self.draw, -self.max_deg, self.max_deg)
+        angle = self._masked(x, degrees, 0.0) * (math.pi / 180)
         cos, sin, ratio = angle.cos(), angle.sin(), canvas[0] / canvas[1]
         return matrix_of([[cos, sin * ratio, 0], [-sin / ratio, cos, 0], [0, 0, 1]])
 
 
-class Zoom(SpaceTransform):
+class Zoom(_ByChance):
     """The part `p` of the images made larger by `min_zoom` to `max_zoom`, around any place.
 
     What `draw` gives are zooms; `draw_x` and `draw_y` give the place that is kept, from 0 (left,
@@ -182,8 +178,7 @@ class Zoom(SpaceTransform):
         pad_mode: str = "reflection",
         batch: bool = False,
     ) -> None:
-        super().__init__(size, mode, pad_mode)
-        check_chance(p)
+        super().__init__(p, size, mode, pad_mode, batch)
         if not 0 < min_zoom <= max_zoom:
             raise ValueError(
                 f"zooms are above 0 and `min_zoom` is at most `max_zoom`, got {min_zoom} and "
@@ -191,24 +186,14 @@ class Zoom(SpaceTransform):
             )
         self.min_zoom = min_zoom
         self.max_zoom = max_zoom
-        self.p = p
         self.draw = draw
         self.draw_x = draw_x
         self.draw_y = draw_y
-        self.batch = batch
 
-    def matrix(self, x: Tensor, canvas: Size) -> Tensor | None:
-        if self.p == 0:
-            return None
-        if self.draw is None:
-            zooms = uniform(x, self.min_zoom, self.max_zoom, batch=self.batch)
-        else:
-            zooms = given(x, self.draw)
-        scale = 1 / masked(x, zooms, self.p, 1.0, batch=self.batch)
-        places = [
-            uniform(x, 0.0, 1.0, batch=self.batch) if draw is None else given(x, draw)
-            for draw in (self.draw_x, self.draw_y)
-        ]
+    def _matrix(self, x: Tensor, canvas: Size) -> Tensor:
+        zooms = self._number(x, self.draw, self.min_zoom, self.max_zoom)
+        scale = 1 / self._masked(x, zooms, 1.0)
+        places = [self._number(x, draw, 0.0, 1.0) for draw in (self.draw_x, self.draw_y)]
         across, down = ((1 - scale) * (2 * place - 1) for place in places)
         return matrix_of([[scale, 0, across], [0, scale, down], [0, 0, 1]])
 
@@ -218,7 +203,7 @@ class Zoom(SpaceTransform):
         return min(1 / self.max_zoom, 1.0), max(1 / self.min_zoom, 1.0)
 
 
-class Warp(SpaceTransform):
+class Warp(_ByChance):
     """The part `p` of the images seen from the side, and the part `p` from above or below.
 
     A side of the image gets longer by at most `magnitude` and the opposite one shorter; `draw_x`
@@ -247,33 +232,20 @@ class Warp(SpaceTransform):
         pad_mode: str = "reflection",
         batch: bool = False,
     ) -> None:
-        super().__init__(size, mode, pad_mode)
-        check_chance(p)
+        super().__init__(p, size, mode, pad_mode, batch)
         if not 0 <= magnitude < 0.5:
             raise ValueError(
                 "`magnitude` must be at least 0 and below 0.5, where the horizon comes into the "
                 f"image; got {magnitude}"
             )
         self.magnitude = magnitude
-        self.p = p
         self.draw_x = draw_x
         self.draw_y = draw_y
-        self.batch = batch
 
-    def matrix(self, x: Tensor, canvas: Size) -> Tensor | None:
+    def _matrix(self, x: Tensor, canvas: Size) -> Tensor:
         """The inverse of [[1-v², -uv, u], [-uv, 1-u², v], [u, v, 1]], which moves the corners."""
-        if self.p == 0:
-            return None
         u, v = (
-            masked(
-                x,
-                uniform(x, -self.magnitude, self.magnitude, batch=self.batch)
-                if draw is None
-                else given(x, draw),
-                self.p,
-                0.0,
-                batch=self.batch,
-            )
+            self._masked(x, self._number(x, draw, -self.magnitude, self.magnitude), 0.0)
             for draw in (self.draw_x, self.draw_y)
         )
         uu, vv = u * u, v * v

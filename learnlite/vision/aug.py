@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from learnlite.data.erase import Erasing
+from learnlite.types import BatchTransform
 from learnlite.vision.affine import (
     Dihedral,
     Flip,
@@ -16,7 +17,6 @@ from learnlite.vision.affine import (
     Warp,
     Zoom,
 )
-from learnlite.vision.batch_tfms import BatchTransform
 from learnlite.vision.fuse import PixelOp, PixelTransform
 from learnlite.vision.lighting import Brightness, Contrast
 from learnlite.vision.sampling import Size
@@ -47,8 +47,8 @@ def aug_transforms(
     image does. Each image draws its own numbers, or with `batch` all the same.
 
     >>> aug_transforms(max_rotate=0, max_warp=0, max_lighting=0)
-    [Flip(size=None, mode='bilinear', pad_mode='reflection', p=0.5, draw=None, batch=False),
-     Zoom(size=None, mode='bilinear', pad_mode='reflection', min_zoom=1.0, max_zoom=1.1, ...)]
+    [Flip(mode='bilinear', pad_mode='reflection', p=0.5, batch=False),
+     Zoom(mode='bilinear', pad_mode='reflection', p=0.75, batch=False, min_zoom=1.0, max_zoom=1.1)]
     """
     if min_scale != 1 and size is None:
         raise ValueError(

@@ -40,6 +40,15 @@ def given(x: Tensor, draw: Draw) -> Tensor:
     return torch.full((n,), float(values), device=x.device)
 
 
+def drawn(x: Tensor, draw: Draw | None, low: float, high: float, *, batch: bool = False) -> Tensor:
+    """What a user chose, else numbers between `low` and `high`.
+
+    >>> drawn(torch.zeros(2, 3, 8, 8), 0.5, 2.0, 3.0).tolist()
+    [0.5, 0.5]
+    """
+    return uniform(x, low, high, batch=batch) if draw is None else given(x, draw)
+
+
 def masked(x: Tensor, values: Tensor, p: float, neutral: float, *, batch: bool = False) -> Tensor:
     """The values for the part `p` of the samples, and `neutral` for the others.
 
