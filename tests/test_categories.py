@@ -15,6 +15,7 @@ from learnlite.data.categories import (
     from_state,
 )
 from learnlite.data.vocab import NA, Vocab
+from learnlite.vision.blocks import CategoryBlock, MaskBlock
 
 PATHS = ["a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg"]
 
@@ -33,9 +34,17 @@ def test_a_vocabulary_is_a_tuple_with_a_way_back():
     assert vocab != ["a", "b"] and vocab != "ba" and hash(vocab) == hash(("b", "a"))
     assert vocab.o2i == {"b": 0, "a": 1} and vocab[torch.tensor(1)] == "a"
     again = pickle.loads(pickle.dumps(vocab))
-    assert again == vocab and again.o2i == vocab.o2i
+    assert again == vocab and again.o2i == vocab.o2i and repr(again) == "['b', 'a']"
     with pytest.raises(ValueError, match="the vocabulary has `a` more than once"):
         Vocab(["a", "b", "a"])
+
+
+@pytest.mark.parametrize(
+    "make", [Vocab, Categorize, MultiCategorize, EncodedMultiCategorize, CategoryBlock, MaskBlock]
+)
+def test_a_text_is_no_list_of_classes(make):
+    with pytest.raises(TypeError, match=r"is a list of classes, got 'red'; give \['red'\]"):
+        make("red")
 
 
 def test_labels_are_sorted_and_counted_once():

@@ -7,8 +7,9 @@ which `from_state` makes it again.
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,34 +29,43 @@ __all__ = [
 ]
 
 
-class Categorize:
-    """One class a label, as its place in `vocab`, which `setup` finds if it is not given.
+class _Classes:
+    """What labels that name classes have in common."""
 
-    The vocabulary is sorted, a given one too unless `sort=False`. With `add_na` it begins with
-    `#na#`, which stands for missing and unknown labels; without, they are errors.
-
-    >>> categorize = Categorize()
-    >>> categorize.setup(["dog", "cat", "dog"], ["cat", "dog"])
-    >>> categorize.vocab, categorize.encode("dog"), categorize.decode(0)
-    (('cat', 'dog'), 1, 'cat')
-    """
-
-    def __init__(
-        self, vocab: Iterable[Any] | None = None, sort: bool = True, add_na: bool = False
-    ) -> None:
-        self.sort = sort
-        self.add_na = add_na
-        self._vocab = None if vocab is None else Vocab.of(vocab, sort=sort, add_na=add_na)
+    add_na: bool = False
+    _vocab: Vocab | None = None
 
     @property
     def vocab(self) -> Vocab:
         """The classes, each in the place of its number."""
-        return _found(self, self._vocab)
+        if self._vocab is None:
+            raise RuntimeError(f"`{type(self).__name__}` has no vocabulary yet; call its `setup`")
+        return self._vocab
 
     @property
     def c(self) -> int:
         """The number of classes."""
         return len(self.vocab)
+
+    def state(self) -> dict[str, Any]:
+        """All it knows, as data that JSON can hold."""
+        vocab = _storable(self.vocab)
+        return {"kind": type(self).__name__, "vocab": vocab, "add_na": self.add_na}
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if self._vocab is None:
+            return f"{name}()"
+        shown = ", ".join(map(repr, self.vocab[:10])) + (", ..." if self.c > 10 else "")
+        return f"{name}({'1 class' if self.c == 1 else f'{self.c} classes'}: {shown})"
+
+
+class _FoundClasses(_Classes, ABC):
+    """What finds the classes in the labels, if they are not given."""
+
+    exclusive: ClassVar[bool] = False
+    """Whether a label is one class, so that a single class leaves nothing to tell apart."""
+    sort: bool = True
 
     def setup(
         self,
@@ -68,21 +78,49 @@ class Categorize:
         """Find the vocabulary in the training set's labels, and check those of both sets.
 
         Missing and unknown labels raise, with the name of the first such item out of `items`. A
-        class that one of the sets lacks, and a single class, is warned of.
+        class that one of the sets lacks is warned of, and where a label is one class, a single one.
         """
-        sets = [Labelled(labels, "training", items)]
+        sets = [self._labelled(labels, "training", items)]
         if valid is not None:
-            sets.append(Labelled(valid, "validation", valid_items))
+            sets.append(self._labelled(valid, "validation", valid_items))
         if self._vocab is None:
             sets[0].counts()  # raises what names the item
-            self._vocab = Vocab.found(labels, sort=self.sort, add_na=self.add_na)
+            self._vocab = Vocab.found(sets[0].labels, sort=self.sort, add_na=self.add_na)
         _check(self.vocab, sets, add_na=self.add_na)
-        if len(self.vocab) - self.add_na == 1:
+        if self.exclusive and len(self.vocab) - self.add_na == 1:
             warnings.warn(
                 f"there is one class only, {quoted(self.vocab[-1])}: nothing to tell apart; "
                 "look at how labels are read",
                 stacklevel=2,
             )
+
+    @abstractmethod
+    def _labelled(self, labels: Sequence[Any], which: str, items: Any) -> Labelled: ...
+
+
+class Categorize(_FoundClasses):
+    """One class a label, as its place in `vocab`, which `setup` finds if it is not given.
+
+    The vocabulary is sorted, a given one too unless `sort=False`. With `add_na` it begins with
+    `#na#`, which stands for missing and unknown labels; without, they are errors.
+
+    >>> categorize = Categorize()
+    >>> categorize.setup(["dog", "cat", "dog"], ["cat", "dog"])
+    >>> categorize.vocab, categorize.encode("dog"), categorize.decode(0)
+    (['cat', 'dog'], 1, 'cat')
+    """
+
+    exclusive = True
+
+    def __init__(
+        self, vocab: Iterable[Any] | None = None, sort: bool = True, add_na: bool = False
+    ) -> None:
+        self.sort = sort
+        self.add_na = add_na
+        self._vocab = None if vocab is None else Vocab.of(vocab, sort=sort, add_na=add_na)
+
+    def _labelled(self, labels: Sequence[Any], which: str, items: Any) -> Labelled:
+        return Labelled(labels, which, items)
 
     def encode(self, label: Any, item: Any = None) -> int:
         """The number of the class; `item` is named in an error."""
@@ -92,15 +130,8 @@ class Categorize:
         """The class of a number."""
         return self.vocab.label(i)
 
-    def state(self) -> dict[str, Any]:
-        """All it knows, as data that JSON can hold."""
-        return {"kind": "Categorize", "vocab": _storable(self.vocab), "add_na": self.add_na}
 
-    def __repr__(self) -> str:
-        return _told(self, self._vocab)
-
-
-class MultiCategorize:
+class MultiCategorize(_FoundClasses):
     """Any number of classes a label, as a float of 0 or 1 for each class of `vocab`.
 
     `setup` finds the vocabulary and sorts it; a given one stays as it is.
@@ -108,39 +139,21 @@ class MultiCategorize:
     >>> categorize = MultiCategorize()
     >>> categorize.setup([["sun", "sea"], ["sea"], []])
     >>> categorize.vocab, categorize.encode(["sun"]), categorize.decode(torch.tensor([1, 1]))
-    (('sea', 'sun'), tensor([0., 1.]), ['sea', 'sun'])
+    (['sea', 'sun'], tensor([0., 1.]), ['sea', 'sun'])
     """
 
     def __init__(self, vocab: Iterable[Any] | None = None, add_na: bool = False) -> None:
         self.add_na = add_na
         self._vocab = None if vocab is None else Vocab.of(vocab, sort=False, add_na=add_na)
 
-    @property
-    def vocab(self) -> Vocab:
-        """The classes, each in the place of its number."""
-        return _found(self, self._vocab)
-
-    @property
-    def c(self) -> int:
-        """The number of classes."""
-        return len(self.vocab)
-
-    def setup(
-        self,
-        labels: Sequence[Any],
-        valid: Sequence[Any] | None = None,
-        *,
-        items: Any = None,
-        valid_items: Any = None,
-    ) -> None:
-        """Find the vocabulary in the training set's labels, and check those of both sets."""
-        sets = [_flattened(labels, "training", items)]
-        if valid is not None:
-            sets.append(_flattened(valid, "validation", valid_items))
-        if self._vocab is None:
-            sets[0].counts()
-            self._vocab = Vocab.found(sets[0].labels, add_na=self.add_na)
-        _check(self.vocab, sets, add_na=self.add_na)
+    def _labelled(self, labels: Sequence[Any], which: str, items: Any) -> Labelled:
+        flat: list[Any] = []
+        of: list[int] = []
+        for i, label in enumerate(labels):
+            several = _several(label, f"item {i}" if items is None else items[i])
+            flat += several
+            of += [i] * len(several)
+        return Labelled(flat, which, items, of)
 
     def encode(self, label: Any, item: Any = None) -> Tensor:
         """A float for each class; `item` is named in an error."""
@@ -153,15 +166,8 @@ class MultiCategorize:
         """The classes whose value is above one half."""
         return _classes_of(encoded, self.vocab)
 
-    def state(self) -> dict[str, Any]:
-        """All it knows, as data that JSON can hold."""
-        return {"kind": "MultiCategorize", "vocab": _storable(self.vocab), "add_na": self.add_na}
 
-    def __repr__(self) -> str:
-        return _told(self, self._vocab)
-
-
-class EncodedMultiCategorize:
+class EncodedMultiCategorize(_Classes):
     """Labels that are encoded already: a 0 or 1 for each class of `vocab`.
 
     >>> categorize = EncodedMultiCategorize(["sea", "sun"])
@@ -170,12 +176,7 @@ class EncodedMultiCategorize:
     """
 
     def __init__(self, vocab: Iterable[Any]) -> None:
-        self.vocab = Vocab(vocab)
-
-    @property
-    def c(self) -> int:
-        """The number of classes."""
-        return len(self.vocab)
+        self._vocab = Vocab(vocab)
 
     def setup(
         self,
@@ -208,13 +209,6 @@ class EncodedMultiCategorize:
     def decode(self, encoded: Any) -> list[Any]:
         """The classes whose value is above one half."""
         return _classes_of(encoded, self.vocab)
-
-    def state(self) -> dict[str, Any]:
-        """All it knows, as data that JSON can hold."""
-        return {"kind": "EncodedMultiCategorize", "vocab": _storable(self.vocab)}
-
-    def __repr__(self) -> str:
-        return _told(self, self.vocab)
 
 
 class RegressionSetup:
@@ -318,20 +312,6 @@ def _check(vocab: Vocab, sets: list[Labelled], *, add_na: bool) -> None:
         one_set.check(vocab, add_na=add_na)
 
 
-def _found(labels: Any, vocab: Vocab | None) -> Vocab:
-    if vocab is None:
-        raise RuntimeError(f"`{type(labels).__name__}` has no vocabulary yet; call its `setup`")
-    return vocab
-
-
-def _told(labels: Any, vocab: Vocab | None) -> str:
-    if vocab is None:
-        return f"{type(labels).__name__}()"
-    n_classes = "1 class" if len(vocab) == 1 else f"{len(vocab)} classes"
-    more = ", ..." if len(vocab) > 10 else ""
-    return f"{type(labels).__name__}({n_classes}: {', '.join(map(repr, vocab[:10]))}{more})"
-
-
 def _several(label: Any, item: Any) -> list[Any]:
     """The classes of one label; a string would fall into its letters."""
     if isinstance(label, str) or not isinstance(label, Iterable):
@@ -340,16 +320,6 @@ def _several(label: Any, item: Any) -> list[Any]:
             "classes need a list; split text, as by `ColReader(col, label_delim=' ')`"
         )
     return list(label)
-
-
-def _flattened(labels: Sequence[Any], which: str, items: Any) -> Labelled:
-    flat: list[Any] = []
-    of: list[int] = []
-    for i, label in enumerate(labels):
-        several = _several(label, f"item {i}" if items is None else items[i])
-        flat += several
-        of += [i] * len(several)
-    return Labelled(flat, which, items, of)
 
 
 def _numbers(label: Any, item: Any) -> Tensor:

@@ -35,6 +35,7 @@ class Vocab(tuple[Any, ...]):
     o2i: dict[Any, int]
 
     def __new__(cls, classes: Iterable[Any]) -> Self:
+        _check_not_text(classes)
         vocab = super().__new__(cls, map(plain, classes))
         vocab.o2i = {label: i for i, label in enumerate(vocab)}
         if len(vocab.o2i) < len(vocab):
@@ -50,6 +51,9 @@ class Vocab(tuple[Any, ...]):
 
     __hash__ = tuple.__hash__
 
+    def __repr__(self) -> str:
+        return repr(list(self))
+
     @classmethod
     def of(
         cls,
@@ -63,8 +67,9 @@ class Vocab(tuple[Any, ...]):
         Missing ones (None, NaN) are left out. A categorical column of pandas has its own order.
 
         >>> Vocab.of(["dog", "cat", "dog", None], add_na=True)
-        ('#na#', 'cat', 'dog')
+        ['#na#', 'cat', 'dog']
         """
+        _check_not_text(labels)
         categories = _categories(labels)
         classes = list(counted(labels if categories is None else categories))
         classes = [label for label in classes if label is not None and label != NA]
@@ -206,6 +211,11 @@ def not_one(label: Any, item: Any = None) -> str:
         f"the label {short(label)}{of_item} is a `{type(label).__name__}`, not one class; "
         "several classes an item are for `MultiCategorize`, numbers for `RegressionSetup`"
     )
+
+
+def _check_not_text(classes: Any) -> None:
+    if isinstance(classes, str | bytes):  # which would fall into its letters
+        raise TypeError(f"a vocabulary is a list of classes, got {classes!r}; give [{classes!r}]")
 
 
 def _kind(label: Any) -> str:

@@ -15,6 +15,7 @@ from learnlite.data.categories import (
     MultiCategorize,
     RegressionSetup,
 )
+from learnlite.data.vocab import Vocab
 from learnlite.data.wording import short
 from learnlite.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from learnlite.types import LossFunc
@@ -102,10 +103,10 @@ class MaskBlock(Block):
     kind = "mask"
 
     def __init__(self, codes: Sequence[Any] | None = None) -> None:
-        self.codes = codes.tolist() if isinstance(codes, np.ndarray) else codes
+        self.codes = None if codes is None else Vocab(codes)
 
     @property
-    def vocab(self) -> Sequence[Any] | None:
+    def vocab(self) -> Vocab | None:
         return self.codes
 
     @property

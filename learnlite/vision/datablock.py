@@ -16,6 +16,7 @@ from learnlite.data.shares import RandomSplitter
 from learnlite.data.splits import Splitter, checked_split
 from learnlite.data.strata import subset as subset_of
 from learnlite.data.tables import is_pandas, rows_of
+from learnlite.data.vocab import Vocab
 from learnlite.data.wording import did_you_mean
 from learnlite.seeds import draw_seed, mix
 from learnlite.types import listify
@@ -36,7 +37,7 @@ class Datasets(NamedTuple):
     valid: BlockItems
 
     @property
-    def vocab(self) -> Any:
+    def vocab(self) -> Vocab | None:
         """The names of the classes."""
         return self.train.vocab
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from learnlite.data.vocab import Vocab
 from learnlite.vision.bad_images import BadImages
 from learnlite.vision.blocks import BBoxLblBlock, Block
 from learnlite.vision.image import LazyImage
@@ -110,10 +111,10 @@ class BlockItems:
         )
 
     @property
-    def vocab(self) -> Any:
+    def vocab(self) -> Vocab | None:
         """The names of the classes of the last block that has any."""
         vocabs = [block.vocab for block in self.blocks[self.n_inp :] if block.vocab is not None]
-        return list(vocabs[-1]) if vocabs else None
+        return Vocab(vocabs[-1]) if vocabs else None
 
     def __repr__(self) -> str:
         kind = "training" if self.training else "validation"
