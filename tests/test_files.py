@@ -62,6 +62,8 @@ def test_folders_are_those_at_the_top_and_a_dot_is_the_top_itself(tree: Path) ->
     assert names(get_files(tree, recurse=False), tree) == ["cover.gif", "readme.txt"]
     with pytest.raises(FileNotFoundError, match="no folder `test` in .*only `train`, `valid`"):
         get_files(tree, folders=["train", "test"])
+    with pytest.raises(FileNotFoundError, match="no folder `test` in `.*cat`, nor any other$"):
+        get_files(tree / "train" / "cat", folders="test")
     with pytest.raises(ValueError, match="without `recurse`"):
         get_files(tree, folders="train", recurse=False)
 
@@ -95,7 +97,7 @@ def test_a_folder_that_is_not_there_is_told_with_what_is(tree: Path) -> None:
 
 
 def test_a_folder_without_images_is_told_with_what_it_holds(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no image files in .*only empty folders"):
+    with pytest.raises(FileNotFoundError, match="no image files in .*, nor any other file; images"):
         get_image_files(tmp_path)
     for name in ("a.csv", "b.csv", "c"):
         (tmp_path / name).touch()

@@ -21,6 +21,7 @@ from learnlite.data.labels import (
 )
 from learnlite.data.tables import Row, cell, column, each_of, read_csv, rows_of, safe_join
 from learnlite.data.wording import did_you_mean, named, quoted, short
+from learnlite.vision.image_loaders import ImageDataLoaders
 
 Pet = namedtuple("Pet", "fname label")
 
@@ -253,6 +254,16 @@ def test_a_file_is_read_into_rows_of_text(tmp_path):
 def test_a_file_that_is_no_table_is_told_where(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         read_csv(csv_file(tmp_path, text))
+
+
+def test_a_table_that_is_not_there_is_told_with_what_is(tmp_path):
+    csv_file(tmp_path, "a,b\n")
+    with pytest.raises(FileNotFoundError, match="no file `.*gone.csv`; in `.*` there is `.*csv`"):
+        read_csv(tmp_path / "gone.csv")
+    with pytest.raises(FileNotFoundError, match="no file `.*labels.csv`; in `.*` there is `.*csv`"):
+        ImageDataLoaders.from_csv(tmp_path / "photos", bs=4)
+    with pytest.raises(IsADirectoryError, match="is a folder, and a file is needed; .* `.*csv`"):
+        read_csv(tmp_path)
 
 
 def test_any_bytes_give_rows_or_one_kind_of_error(tmp_path):

@@ -82,7 +82,7 @@ def get_image_files(
     found = get_files(path, image_extensions, recurse, folders, followlinks)
     if not found:
         raise FileNotFoundError(
-            f"there are no image files in `{path}`, only {_census(Path(path), recurse)}; "
+            f"there are no image files in `{path}`, {_census(Path(path), recurse)}; "
             f"images are files that end in {_IMAGES}"
         )
     return found
@@ -114,6 +114,25 @@ def ls(
     return [top / name for name in names[:n_max]]
 
 
+def check_file(path: Path) -> None:
+    """Refuse the path of a file that is not there; the message tells what is.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "train.csv").touch()
+    ...     check_file(Path(folder, "labels.csv"))
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: there is no file `...labels.csv`; in `...` there is `train.csv`
+    """
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"`{path}` is a folder, and a file is needed; in it there is {_listed(path)}"
+        )
+    if not path.exists():
+        raise FileNotFoundError(_lacking("file", path))
+
+
 def _folder(path: str | Path) -> Path:
     """The path of a folder that is there."""
     top = Path(path)
@@ -121,20 +140,23 @@ def _folder(path: str | Path) -> Path:
         return top
     if top.exists():
         raise NotADirectoryError(f"`{top}` is a file, and a folder is needed")
-    near = top.parent
+    raise FileNotFoundError(_lacking("folder", top))
+
+
+def _lacking(what: str, path: Path) -> str:
+    near = path.parent
     while not near.is_dir() and near != near.parent:
         near = near.parent
-    raise FileNotFoundError(
-        f"there is no folder `{top}`; in `{near}` there is {_listed(os.listdir(near))}"
-    )
+    return f"there is no {what} `{path}`; in `{near}` there is {_listed(near)}"
 
 
 def _check_folders(top: Path, only: set[str]) -> None:
     missing = sorted(name for name in only if name != "." and not (top / name).is_dir())
     if missing:
-        there = [entry.name for entry in top.iterdir() if entry.is_dir()]
+        there = _listed(top, folders=True)
         raise FileNotFoundError(
-            f"there is no folder `{_shown(missing[0])}` in `{top}`, only {_listed(there)}"
+            f"there is no folder `{_shown(missing[0])}` in `{top}`, "
+            f"{'nor any other' if there == 'nothing' else f'only {there}'}"
         )
 
 
@@ -168,7 +190,9 @@ def _census(top: Path, recurse: bool) -> str:
         words.append("links to folders, which `followlinks=True` looks into")
     if not recurse and any(entry.is_dir() for entry in top.iterdir()):
         words.append("folders, which `recurse=True` looks into")
-    return ", ".join(words) or "empty folders"
+    if not words:
+        return "nor any other file"
+    return f"only {', '.join(words)}"
 
 
 def _walk_folders(top: Path) -> Iterator[Path]:
@@ -176,9 +200,10 @@ def _walk_folders(top: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Names for a message, and how many more there are."""
-    ordered = sorted(name for name in names if not name.startswith("."))
+def _listed(folder: Path, *, folders: bool = False) -> str:
+    """What lies in a folder, for a message, and how much more; with `folders` only these."""
+    entries = [entry for entry in folder.iterdir() if entry.is_dir() or not folders]
+    ordered = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     words = [f"`{_shown(name)}`" for name in ordered[:_MOST_NAMED]]
     if len(ordered) > _MOST_NAMED:
         words.append(f"{len(ordered) - _MOST_NAMED} more")

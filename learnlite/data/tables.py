@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
+from learnlite.data.files import check_file
 from learnlite.data.wording import did_you_mean, named, quoted, short
 
 
@@ -128,6 +129,7 @@ def read_csv(
     {'fname': '2.jpg', 'label': 'dog'}
     """
     path = Path(path)
+    check_file(path)
     names = [] if isinstance(header, bool) else list(header)
     rows: list[Row] = []
     with path.open(newline="", encoding=encoding) as file:
