@@ -1,6 +1,5 @@
-"""The ways to run the loop: at a constant rate, on a schedule, to find a rate, to measure."""
+"""The ways to run the loop: at a constant rate, on a schedule, to find a rate."""
 
-import copy
 import math
 from collections import namedtuple
 from collections.abc import Generator, Mapping, Sequence
@@ -12,7 +11,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from learnlite import checkpoint, optim, schedules, suggest
-from learnlite.callbacks.check import Checks
 from learnlite.callbacks.dry_run import DryRun
 from learnlite.callbacks.lr_find import LRFinder, plot_lr_find, suggestions
 from learnlite.callbacks.record import Recorder
@@ -181,7 +179,7 @@ class Fits(Loop):
         bars = any(isinstance(cb, ProgressBar) and cb.bars for cb in aside)
         own = [Recorder(), *([ProgressBar(rows=False, batches=num_it)] if bars else [])]
         with self.callbacks.removed(aside), self.callbacks.added(own), self._unchanged():
-            self.fit(math.ceil(num_it / max(_length(self.dls.train, "training"), 1)), cbs=finder)
+            self.fit(math.ceil(num_it / max(length_of(self.dls.train, "training"), 1)), cbs=finder)
         lrs, losses = suggest.trimmed(finder.lrs, finder.losses, num_it)
         points = suggestions(lrs, losses, num_it, functions)
         if show_plot:
@@ -199,31 +197,6 @@ class Fits(Loop):
             aside = [cb for cb in self.callbacks if ours & set(cb.controls)]
             with self.callbacks.removed(aside), self._unchanged():
                 self.fit(1, lr, wd, cbs=DryRun())
-
-    def validate(self, ds_idx: Any = 1, dl: Any = None, cbs: Any = None) -> list[float]:
-        """Loss and metrics on loader `ds_idx` of `dls`, or on `dl`; also in the middle of a fit."""
-        if not isinstance(ds_idx, int):  # a loader, given first
-            ds_idx, dl = 1, ds_idx
-        if dl is None and ds_idx >= len(self.dls):
-            raise ValueError(
-                f"there is no loader {ds_idx} to validate on: `dls` has {len(self.dls)}; "
-                "pass one by `dl=…`"
-            )
-        dl = self.dls[ds_idx] if dl is None else dl
-        recorder = Recorder()
-        others = [cb for cb in self.callbacks if isinstance(cb, Recorder | Checks)]
-        with (
-            self._batch_kept(),
-            kept_rng(self.dls.device),
-            self.callbacks.removed(others),
-            self.callbacks.added([recorder, *listify(cbs)]),
-        ):
-            self._to_device()
-            self.callbacks.bind()
-            self.metrics = copy.deepcopy(as_metrics(self.metrics))
-            self.progress.n_valid, self.progress.valid_batches = _length(dl, "validation"), 0
-            self._validate_pass(dl)
-            return recorder.valid_measures()
 
     # The optimizer
 
@@ -289,13 +262,13 @@ class Fits(Loop):
             raise ValueError(
                 f"`start_epoch` must be between 0 and `n_epoch` ({n_epoch}), got {start_epoch}"
             )
-        n_iter = _length(self.dls.train, "training")
+        n_iter = length_of(self.dls.train, "training")
         if not n_iter:
             raise ValueError(
                 "the training loader has no batches; "
                 "with `drop_last` a set smaller than `bs` leaves none"
             )
-        n_valid = 0 if self.dls.valid is None else _length(self.dls.valid, "validation")
+        n_valid = 0 if self.dls.valid is None else length_of(self.dls.valid, "validation")
         self._to_device()
         opt = self.ready_opt(reset=reset_opt)
         optim.align_state(opt)  # the user may have converted the model since the last fit
@@ -383,7 +356,12 @@ class Fits(Loop):
                     stack.close()
 
 
-def _length(dl: Any, which: str) -> int:
+def length_of(dl: Any, which: str) -> int:
+    """The number of batches of a loader, or an error that names it by `which` loader it is.
+
+    >>> length_of([1, 2], "training")
+    2
+    """
     try:
         return len(dl)
     except TypeError as error:

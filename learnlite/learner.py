@@ -18,7 +18,7 @@ from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.show import ProgressBar
 from learnlite.data import DataLoaders
 from learnlite.dispatch import Callbacks
-from learnlite.fits import Fits
+from learnlite.inference import Inference
 from learnlite.losses import infer_loss
 from learnlite.metrics import as_metrics
 from learnlite.precision import mixed
@@ -27,7 +27,7 @@ from learnlite.summary import Summary, summarize
 from learnlite.types import LossFunc, OptFunc, Splitter
 
 
-class Learner(Fits):
+class Learner(Inference):
     """Trains a model on data: `Learner(dls, model, metrics=accuracy).fit_one_cycle(5, 3e-3)`.
 
     - `loss_func`: any function of (prediction, target); if not given, chosen from the targets.
@@ -182,20 +182,6 @@ class Learner(Fits):
             cbs=self.cbs,
             autocast=precision.autocast(),
         )
-
-    @contextmanager
-    def loss_not_reduced(self) -> Generator["Learner"]:
-        """With a loss for each sample instead of their mean."""
-        if not hasattr(self.loss_func, "reduction"):
-            raise TypeError(
-                f"`{self.loss_func!r}` has no `reduction`, so it cannot give a loss for each sample"
-            )
-        loss_func: Any = self.loss_func
-        reduction, loss_func.reduction = loss_func.reduction, "none"
-        try:
-            yield self
-        finally:
-            loss_func.reduction = reduction
 
     # Precision
 

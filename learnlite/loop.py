@@ -95,6 +95,8 @@ class Loop(LoopState):
             else:
                 self.pred = self.model(*self.xb)
         self._run("after_pred")
+        if not self.has_loss:
+            return
         with self.precision.autocast():
             self.loss = self.loss_func(self.pred, *self.yb)
         self._run("after_loss")
@@ -268,7 +270,8 @@ class Loop(LoopState):
     @contextmanager
     def _batch_kept(self) -> Generator[None]:
         """Put the state of the running batch and pass back, for a validation inside a fit."""
-        names = ("dl", "training", "xb", "yb", "pred", "loss", "cancelled", "metrics")
+        names = ("dls", "dl", "training", "xb", "yb", "pred", "loss", "has_loss", "cancelled")
+        names = (*names, "metrics")
         kept = {name: getattr(self, name) for name in names}
         modes = [(module, module.training) for module in self.model.modules()]
         counts = self.progress.n_valid, self.progress.valid_batches

@@ -44,6 +44,8 @@ class LoopState:
     """What the model gave."""
     loss: Any = None
     """The loss of the batch, never scaled."""
+    has_loss: bool = True
+    """Whether batches have a loss; predicting alone needs none, and `after_loss` does not come."""
     cancelled: CancelException | None = None
     """Why the span that closes was cut short; None if it was not."""
     say: Function[[str], None] = print
