@@ -1,8 +1,6 @@
 """A learner's state: to a file and back, whole or not at all; or kept in memory for a while."""
 
 import copy
-import os
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,31 +11,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from learnlite.replace import replacing
+
 _COMPILED = "_orig_mod."  # what `torch.compile(model)` puts before the names of the weights
 
 
 def write(path: Path, state: Any) -> None:
-    """Save `state` to `path`: beside the old file, flushed, then renamed over it.
-
-    A full disk or a kill leaves the old file whole and, in the first case, nothing beside it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError | RuntimeError):
-            raise OSError(
-                f"could not write {path}: {error}; the file that was there is untouched"
-            ) from error
-        raise
-    _flush_folder(path.parent)
+    """Save `state` to `path`, whole or not at all: see `replacing`."""
+    with replacing(path) as file:
+        torch.save(state, file)
 
 
 def read(path: Path, device: torch.device | str | None = None) -> Any:
@@ -189,23 +171,3 @@ def _listed(what: str, names: list[str]) -> list[str]:
         return []
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return [f"{what}: " + ", ".join(f"`{name}`" for name in names[:8]) + more]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself last; some file systems and Windows have no such thing."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
