@@ -450,6 +450,18 @@ def test_the_stage_can_be_copied_and_says_what_it_does() -> None:
     assert "Resize" in repr(stage) and "training=False" in repr(stage)
 
 
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("flip", [v2.RandomHorizontalFlip, v2.RandomVerticalFlip])
+@pytest.mark.parametrize("wrap", [lambda tfm: tfm, OnlyTraining, lambda tfm: v2.Compose([tfm])])
+def test_points_go_with_their_pixel_in_torchvisions_flips(wrap: Any, flip: Any, p: float) -> None:
+    pixels = torch.zeros(1, 20, 30, dtype=torch.uint8)
+    pixels[0, 4, 7] = 255
+    points = tv_tensors.KeyPoints([[7.5, 4.5]], canvas_size=(20, 30))
+    image, (point,) = ItemStage(wrap(flip(p)))((tv_tensors.Image(pixels), points))
+    y, x = divmod(int(image.argmax()), 30)
+    assert point.tolist() == [x + 0.5, y + 0.5]
+
+
 def test_a_transform_without_steps_cannot_be_made() -> None:
     class Wave(ItemTransform):
         pass

@@ -194,6 +194,8 @@ def _on_items(tfm: Any) -> Callable[[Item], Item]:
         return OnArrays(tfm)
     if module.startswith("torchvision.transforms.") and not isinstance(tfm, v2.Transform):
         return _OnImages(tfm)  # the older ones know images alone
+    if isinstance(tfm, v2.RandomHorizontalFlip | v2.RandomVerticalFlip):
+        return _Mirroring(tfm)
     return _Checked(tfm)
 
 
@@ -208,6 +210,27 @@ class _OnImages:
             else element
             for element in item
         )
+
+
+class _Mirroring:
+    """A flip of torchvision, which mirrors points as if counted from the first pixel's centre."""
+
+    def __init__(self, tfm: Any) -> None:
+        self.tfm = tfm
+        one_pixel = cast(Any, tv_tensors.KeyPoints)([[0.0, 0.0]], canvas_size=(1, 1))
+        self.lacks = 1 - v2.functional.horizontal_flip(one_pixel)[0, 0].item()
+
+    def __call__(self, item: Item) -> Item:
+        return _shifted(self.tfm(_shifted(item, -self.lacks / 2)), self.lacks / 2)
+
+
+def _shifted(item: Item, by: float) -> Item:
+    return tuple(
+        cast(Any, tv_tensors).wrap(element.as_subclass(Tensor) + by, like=element)
+        if isinstance(element, tv_tensors.KeyPoints)
+        else element
+        for element in item
+    )
 
 
 class _Checked:
