@@ -344,6 +344,29 @@ def test_what_was_not_given_is_not_shown():
     assert "draw=0.5" in repr(Flip(draw=0.5))
 
 
+def test_an_error_names_the_transform_and_what_it_was_given():
+    def broken(batch, kinds, training):
+        raise KeyError("key")
+
+    batch, kinds = (photos(2, 4, 8, 8), torch.zeros(2)), ("image", None)
+    with pytest.raises(KeyError) as caught:
+        BatchTfms([Flip(), broken])(batch, kinds, True)
+    (note,) = caught.value.__notes__
+    assert "`broken` changed image (2, 4, 8, 8) of float32, a tensor (2,) of float32" in note
+    with pytest.raises(ValueError, match="3 means, but the images have 4 channels") as caught:
+        BatchTfms([Flip(), Normalize(*imagenet_stats)])(batch, kinds, True)
+    (note,) = caught.value.__notes__
+    assert "`Flip(" in note and " + Normalize(" in note and "image (2, 4, 8, 8) of uint8" in note
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [(None, "a `NoneType`"), ((1,), "a `tuple` of 1"), (torch.ones(2), "Tensor")]
+)
+def test_a_batch_transform_must_give_the_batch_back(given, told):
+    with pytest.raises(TypeError, match=f"`<lambda>` must return .* of 2 elements, got .*{told}"):
+        BatchTfms(lambda b, k, t: given)((torch.ones(1), torch.ones(1)), (None, None), True)
+
+
 # On a GPU
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from learnlite.shapes import shape_of
 from learnlite.types import BatchTransform
 from learnlite.vision.fuse import FusedTransform, PixelOp, PixelTransform, SpaceTransform, to_unit
 
@@ -59,7 +60,13 @@ class BatchTfms:
                 "give one kind, or None, for each element"
             )
         for stage in self._stages:
-            batch = stage(batch, kinds, training)
+            try:
+                new = stage(batch, kinds, training)
+            except Exception as error:
+                parts = ", ".join(map(_told, batch, kinds))
+                error.add_note(f"while the batch transform `{_name(stage)}` changed {parts}")
+                raise
+            batch = _checked(new, stage, len(kinds))
         return batch
 
     @torch.no_grad()
@@ -209,6 +216,26 @@ class _Standardize:
 
     def then(self, following: PixelOp) -> PixelOp | None:
         return None
+
+
+def _checked(new: Any, stage: BatchTransform, n: int) -> Batch:
+    if isinstance(new, tuple | list) and len(cast(Sequence[Any], new)) == n:
+        return tuple(cast(Sequence[Any], new))
+    count = f" of {len(cast(Sequence[Any], new))}" if isinstance(new, tuple | list) else ""
+    raise TypeError(
+        f"the batch transform `{_name(stage)}` must return the batch, a tuple of {n} elements, "
+        f"got a `{type(new).__name__}`{count}"
+    )
+
+
+def _told(x: Any, kind: str | None) -> str:
+    if not isinstance(x, Tensor):
+        return f"a `{type(x).__name__}`"
+    return f"{kind or 'a tensor'} {shape_of(x)} of {str(x.dtype).removeprefix('torch.')}"
+
+
+def _name(tfm: BatchTransform) -> str:
+    return getattr(tfm, "__name__", None) or repr(tfm)
 
 
 def _channels(values: Sequence[float] | Tensor) -> Tensor:

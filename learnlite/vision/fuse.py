@@ -140,6 +140,9 @@ class FusedTransform:
             for x, kind in zip(batch, kinds, strict=True)
         )
 
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, [*self.spaces, *self.pixels]))
+
     def _drawn(self, x: Tensor, canvas: Size) -> Sampling | None:
         matrix: Tensor | None = None
         low, high, size = 1.0, 1.0, canvas
