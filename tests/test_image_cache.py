@@ -1,6 +1,7 @@
 """Caches of images: the same batches, whatever happens to the cache."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -29,6 +30,7 @@ from learnlite.vision.all import (
     RandomCrop,
     RandomResizedCrop,
     RandomSplitter,
+    RegressionBlock,
     Resize,
     get_image_files,
     parent_label,
@@ -110,6 +112,48 @@ def test_worker_processes_fill_one_cache_and_read_it(root, where, start_method, 
     train.close()
     train.num_workers = 0
     assert same(train.batches(1), expected[1])
+
+
+@pytest.mark.parametrize("tfms", ["random crop", "pad", "squish, then crop"])
+def test_several_threads_gather_the_batches_of_one(root, tfms):
+    plain = epoch(loaders(root, TFMS[tfms], bs=18), 1)
+    dls = loaders(root, TFMS[tfms], cache="memory", bs=18)
+    epoch(dls, 0)
+    n_threads = torch.get_num_threads()
+    for n in (1, 2, 5):
+        torch.set_num_threads(n)
+        try:
+            assert same(epoch(dls, 1), plain)
+        finally:
+            torch.set_num_threads(n_threads)
+    assert dls.one_batch()[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_item_that_fails_in_a_batch_is_named(root):
+    dls = loaders(root, TFMS["random crop"], cache="memory")
+    epoch(dls, 0)
+    dls.train_ds.getters = [dls.train_ds.getters[0], lambda f: f.stem.index("?") or "red"]
+    with pytest.raises(ValueError, match="substring not found") as told:
+        epoch(dls, 1)
+    assert any("while reading item" in note for note in told.value.__notes__)
+
+
+def test_getters_may_draw_random_numbers(root):
+    def noisy(_file):
+        return random.random() + float(np.random.rand()) + float(torch.rand(()))  # noqa: NPY002
+
+    def make(**settings):
+        block = DataBlock(
+            (ImageBlock, RegressionBlock),
+            get_items=get_image_files,
+            get_y=noisy,
+            splitter=GrandparentSplitter(),
+            item_tfms=TFMS["random crop"],
+        )
+        return block.dataloaders(root, bs=5, seed=3, device="cpu", **settings)
+
+    plain, dls = make(), make(cache="memory")
+    assert all(same(epoch(dls, k), epoch(plain, k)) for k in (0, 1))
 
 
 def test_large_photos_are_cut_alike_before_and_after_they_are_kept(tmp_path):

@@ -169,8 +169,8 @@ class Loader:
 
     def _read_here(self, jobs: Iterator[Job]) -> Iterator[Batch]:
         for job in jobs:
-            with undisturbed():
-                batch = self._reader.read(job)
+            with undisturbed() as threads:
+                batch = self._reader.read(job, threads=threads)
             yield pin(batch) if self._pins else batch
 
     def _indexed(self, items: TensorItems, epoch: int, start: int) -> Iterator[Batch]:

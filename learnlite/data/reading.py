@@ -25,6 +25,18 @@ class _ReadsBatches(Protocol):
     def __getitems__(self, indices: Sequence[int]) -> Any: ...
 
 
+@runtime_checkable
+class ReadsSeeded(Protocol):
+    """A dataset that makes whole batches, in which each item has a seed of its own.
+
+    It calls `seed_item` with the seed of an item before it draws anything for it, so that the item
+    is the one that `[index]` gives. None means that these items are to be read one by one. It may
+    compute on so many `threads`.
+    """
+
+    def read_batch(self, indices: Sequence[int], seeds: Sequence[int], threads: int) -> Any: ...
+
+
 class Reader:
     """Reads the items of a batch, each with its own randomness, and collates them.
 
@@ -40,11 +52,16 @@ class Reader:
         self.collate = collate
         self.reading = reading  # shared with the main process: which index each worker reads
         self.by_batch = reads_batches(dataset)
+        self.is_seeded = isinstance(dataset, ReadsSeeded)
 
-    def read(self, job: Job, worker: int = 0) -> Any:
+    def read(self, job: Job, worker: int = 0, threads: int = 1) -> Any:
         """The batch of a job; an error names the item at fault."""
         epoch_seed, indices = job
-        items: Any = self._together(epoch_seed, indices, worker) if self.by_batch else None
+        items: Any = None
+        if self.is_seeded:
+            items = self._seeded(epoch_seed, indices, worker, threads)
+        elif self.by_batch:
+            items = self._together(epoch_seed, indices, worker)
         if items is None:
             items = [self._item(epoch_seed, index, worker) for index in indices]
         elif not isinstance(items, list):
@@ -59,7 +76,7 @@ class Reader:
             raise
 
     def _item(self, epoch_seed: int, index: int, worker: int) -> Any:
-        _seed(mix(epoch_seed, index))
+        seed_item(mix(epoch_seed, index))
         if self.reading is not None:
             self.reading[worker] = index
         try:
@@ -68,9 +85,21 @@ class Reader:
             error.add_note(f"while reading {name_item(self.dataset, index)}")
             raise
 
+    def _seeded(self, epoch_seed: int, indices: Sequence[int], worker: int, threads: int) -> Any:
+        if self.reading is not None:
+            self.reading[worker] = indices[0]
+        seeds = [mix(epoch_seed, index) for index in indices]
+        try:
+            return self.dataset.read_batch(indices, seeds, threads)
+        except Exception as error:
+            for index in indices:  # the one at fault raises, and is named
+                self._item(epoch_seed, index, worker)
+            error.add_note(f"while reading the items {_shown(indices)} together")
+            raise
+
     def _together(self, epoch_seed: int, indices: Sequence[int], worker: int) -> Any:
         # One call reads them all, so they share a seed: that of the first.
-        _seed(mix(epoch_seed, indices[0]))
+        seed_item(mix(epoch_seed, indices[0]))
         if self.reading is not None:
             self.reading[worker] = indices[0]
         try:
@@ -95,23 +124,25 @@ class Reader:
         return f"the items {_shown(indices)} together"
 
 
-def _seed(value: int) -> None:
+def seed_item(value: int) -> None:
+    """Seed what an item may draw from: the generators of torch, Python and numpy."""
     torch.default_generator.manual_seed(value)
     random.seed(value)
     np.random.seed(value & _NUMPY_SEEDS)  # noqa: NPY002  # the one that datasets draw from
 
 
 @contextmanager
-def undisturbed() -> Generator[None]:
+def undisturbed() -> Generator[int]:
     """Read in this process as a worker would, and leave no trace: 80 µs a batch.
 
-    A worker computes with one thread; with two, the mean of a photo differs in its last bit.
+    A worker computes with one thread; with two, the mean of a photo differs in its last bit. Gives
+    the threads that torch had, for what may use them nevertheless.
     """
     n_threads = torch.get_num_threads()
     with kept_rng():
         torch.set_num_threads(1)
         try:
-            yield
+            yield n_threads
         finally:
             torch.set_num_threads(n_threads)
 

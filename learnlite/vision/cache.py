@@ -16,8 +16,11 @@ import torch
 import torchvision
 from torch import Tensor
 
+from learnlite.data.reading import seed_item
 from learnlite.data.urls import home
-from learnlite.vision.first_stage import FirstStage, apart
+from learnlite.seeds import seed_torch
+from learnlite.vision.blocks import Block
+from learnlite.vision.first_stage import FirstStage, apart, gathered
 from learnlite.vision.items import BlockItems
 from learnlite.vision.pixel_store import Kept, PixelStore
 
@@ -53,13 +56,24 @@ class CachedItems(BlockItems):
         self.first = FirstStage(self.stage)
         self.places = kept_places(base)
         self._masks = [i for i in self.places if self.blocks[i].kind == "mask"]
+        # Others' transforms take whole items, and boxes must be as many as their labels.
+        self._gathers = self.first.after is None and all(
+            type(block).collate is Block.collate if i in self.places else block.kind != "boxes"
+            for i, block in enumerate(self.blocks)
+        )
+        # Our getters and transforms draw from no other generator, and to seed three takes longer.
+        others = [part for i, part in enumerate(self.getters) if i not in self.places]
+        others += [block.open for i, block in enumerate(self.blocks) if i not in self.places]
+        self._draw_only_torch = all(_is_our_own(part) for part in (*others, *self.first.random))
 
     def __getitem__(self, i: int) -> tuple[Any, ...]:
         return self.read_at(i) if self.bad is None else self.bad.read(_ByIndex(self), i)
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, ...] | None:
-        """The batch of these items if nothing is random and all are there; else None."""
-        if not self.first.is_all:
+    def read_batch(
+        self, indices: Sequence[int], seeds: Sequence[int], threads: int = 1
+    ) -> tuple[Tensor, ...] | None:
+        """The batch of these items, gathered at once; None if some are not there, or differ."""
+        if not self._gathers:
             return None
         found: list[list[Kept]] = []
         for i in indices:
@@ -67,8 +81,23 @@ class CachedItems(BlockItems):
             if kept is None:
                 return None
             found.append(kept)
-        pairs = zip(indices, found, strict=True)
-        return self.collate([self._finished(self.items[i], kept) for i, kept in pairs])
+        seed = seed_torch if self._draw_only_torch else seed_item
+        rows: list[tuple[Any, ...]] = []
+        for i, value, kept in zip(indices, seeds, found, strict=True):
+            seed(value)
+            item = self.items[i]
+            elements = self.opened(item, dict(zip(self.places, kept, strict=True)))
+            with self.changing(item):
+                rows.append(self.plain(self.first.planned(elements)))
+        batch: list[Tensor] = []
+        for i, (block, column) in enumerate(zip(self.blocks, zip(*rows, strict=True), strict=True)):
+            if i not in self.places:
+                batch.append(block.collate([*column]))
+            elif (pixels := gathered(column, i in self._masks, threads)) is not None:
+                batch.append(pixels)
+            else:
+                return None
+        return tuple(batch)
 
     def read_at(self, i: int) -> tuple[Any, ...]:
         """The elements of item `i`, which is put into the cache if it is not there."""
@@ -111,6 +140,12 @@ class CachedItems(BlockItems):
     def _slots(self, i: int) -> range:
         n = len(self.places)
         return range(self.slots[i] * n, (self.slots[i] + 1) * n)
+
+
+def _is_our_own(part: Any) -> bool:
+    function = getattr(part, "__func__", part)
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return module.partition(".")[0] == "learnlite"
 
 
 class _ByIndex:

@@ -1,8 +1,9 @@
 """The part of the item stage that is the same every time, and the rest of it."""
 
 from collections.abc import Sequence
-from itertools import takewhile
-from typing import Any, cast
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, takewhile
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.item_tfms import ItemTransform, RandomResizedCrop, Resize, size_of
 from learnlite.vision.pixel_store import Kept
 from learnlite.vision.steps import Plan, Size
+
+_MOST_THREADS = 4  # between the steps of C there is Python, which only one thread can run
+_LEAST_PER_THREAD = 8  # images
 
 
 class FirstStage:
@@ -81,35 +85,96 @@ class FirstStage:
 
     def finish(self, elements: Sequence[Any], masks: Sequence[int] = ()) -> tuple[Any, ...]:
         """The item after the rest of the stage; those of `elements` that are `Kept` were kept."""
-        draws = [tfm.draw() for tfm in self.random]
-        grids = {element.size: element.grid for element in elements if isinstance(element, Kept)}
-        new = list(elements)
+        new = self.planned(elements)
         for i, element in enumerate(elements):
             if isinstance(element, Kept):
-                pixels: Any = element.pixels
-                pixels = tv_tensors.Mask(pixels) if i in masks else pixels
-                if self.random and self.sure:
-                    height, width = pixels.shape[-2:]
-                    pixels = _planned(self.random, draws, (height, width))(pixels)
-                elif self.random:
-                    plan = _planned(self.random, draws, element.size).on_grid(element.grid)
-                    pixels = plan(pixels, element.scale)
-                if self.after is not None and i not in masks:
-                    pixels = tv_tensors.Image(pixels)
-                new[i] = pixels
-            elif (size := size_of(element)) is not None:
-                sure = [tfm.draw() for tfm in self.sure]
-                plan = _planned([*self.sure, *self.random], [*sure, *draws], size)
-                new[i] = plan.on_grid(grids.get(size, 1))(element)
+                new[i] = new[i](i in masks)
         if self.after is None:
             return tuple(new)
         for i, element in enumerate(elements):
-            if isinstance(element, Kept):
-                new[i] = apart(new[i], element.pixels)  # others' transforms may change it in place
+            if isinstance(element, Kept):  # others' transforms may change it in place
+                typed = tv_tensors.Mask(new[i]) if i in masks else tv_tensors.Image(new[i])
+                new[i] = apart(typed, element.pixels)
         return self.after(new)
+
+    def planned(self, elements: Sequence[Any]) -> list[Any]:
+        """The item with a `Pending` for each that is `Kept`, and the others moved by its plan."""
+        draws = [tfm.draw() for tfm in self.random]
+        grids: dict[Size, int] = {}
+        new = list(elements)
+        for i, element in enumerate(elements):
+            if isinstance(element, Kept):
+                grids[element.size] = element.grid
+                new[i] = self._pending(element, draws)
+        for i, element in enumerate(elements):
+            if not isinstance(element, Kept) and (size := size_of(element)) is not None:
+                sure = [tfm.draw() for tfm in self.sure]
+                plan = _planned([*self.sure, *self.random], [*sure, *draws], size)
+                new[i] = plan.on_grid(grids.get(size, 1))(element)
+        return new
+
+    def _pending(self, kept: Kept, draws: Sequence[Sequence[float]]) -> "Pending":
+        if self.sure:
+            height, width = kept.pixels.shape[-2:]
+            return Pending(kept.pixels, _planned(self.random, draws, (height, width)), 1)
+        plan = _planned(self.random, draws, kept.size).on_grid(kept.grid)
+        return Pending(kept.pixels, plan, kept.scale)
 
     def _least(self, size: Size) -> Size | None:
         return self.random[0].at_least(*size) if self.shaping else None
+
+
+class Pending(NamedTuple):
+    """Kept pixels, and what is still to be done with them: nothing of it is random any more."""
+
+    pixels: Tensor
+    plan: Plan
+    scale: int
+
+    def __call__(self, is_mask: bool = False) -> Tensor:
+        if not self.plan.steps:
+            return self.pixels
+        if is_mask:
+            return _plain(self.plan(tv_tensors.Mask(self.pixels)))
+        return self.plan(self.pixels, self.scale)
+
+
+def gathered(column: Sequence[Pending], is_mask: bool = False, threads: int = 1) -> Tensor | None:
+    """The pixels of a batch, done by several threads at once; None if they differ in size.
+
+    >>> from learnlite.vision.steps import Cut
+    >>> plan = Plan((6, 8), (Cut(1, 1, 4, 4),))
+    >>> batch = gathered([Pending(torch.zeros(3, 6, 8), plan, 1) for _ in range(5)], threads=2)
+    >>> batch.shape
+    torch.Size([5, 3, 4, 4])
+    """
+    first = column[0](is_mask)
+    shape, dtype = first.shape, first.dtype
+    if (
+        first.ndim == 3
+    ):  # the channels of a pixel side by side: so they come, and so they are wanted
+        batch = first.new_empty((len(column), *shape[1:], shape[0])).permute(0, 3, 1, 2)
+    else:
+        batch = first.new_empty((len(column), *shape))
+    rows = batch.unbind()
+
+    def fill(part: slice) -> bool:
+        for row, pending in zip(rows[part], column[part], strict=True):
+            pixels = pending(is_mask)
+            if pixels.shape != shape or pixels.dtype != dtype:
+                return False
+            row.copy_(pixels)
+        return True
+
+    threads = max(min(threads, _MOST_THREADS, len(column) // _LEAST_PER_THREAD), 1)
+    bounds = [len(column) * k // threads for k in range(threads + 1)]
+    parts = [slice(*pair) for pair in pairwise(bounds)]
+    if threads == 1:
+        return batch if fill(parts[0]) else None
+    with ThreadPoolExecutor(threads - 1) as pool:  # 0.1 ms: one that stays would not outlive a fork
+        others = pool.map(fill, parts[1:])
+        is_done = fill(parts[0])
+        return batch if all(others) and is_done else None
 
 
 def apart(new: Any, kept: Tensor) -> Any:
@@ -134,6 +199,8 @@ def _is_image(element: Any) -> bool:
 
 
 def _planned(tfms: Sequence[ItemTransform], draws: Sequence[Sequence[float]], size: Size) -> Plan:
+    if len(tfms) == 1:  # the usual case, at half the cost
+        return Plan(size, tuple(tfms[0].steps(size, draws[0])))
     plan = Plan(size)
     for tfm, draw in zip(tfms, draws, strict=True):
         plan = plan.then(tfm.steps(plan.new_size, draw))

@@ -87,21 +87,16 @@ class PixelStore:
         """
         if self._fd is None:
             return None
-        line = _read(self._fd, _LINE, _LINE * (slot + 1))
-        entry = _parsed(line)
+        entry = self._sound_entry(slot)
         if entry is None:
             return None
-        dtype, n_axes, check, first, n_bytes, a, b, c, height, width, scale, grid = entry
-        pixels = self._bytes(first, n_bytes)
-        if pixels is None or not self._is_sound(slot, check, first, n_bytes):
-            self._damaged.add(slot)
-            return None
-        shape = (a, b, c)[:n_axes]
-        made = torch.frombuffer(
-            pixels, dtype=_DTYPES[dtype - 1], count=a * b * c, offset=first
-        ).view(shape)
-        if n_axes == 3:
-            made = made.permute(2, 0, 1)  # they lie pixel by pixel, as decoders give them
+        dtype, n_axes, _, first, n_bytes, a, b, c, height, width, scale, grid = entry
+        if dtype == 1 and n_axes == 3:  # they lie pixel by pixel, as decoders give them
+            made = cast(Tensor, self._all).as_strided((c, a, b), (1, b * c, c), first)
+        else:
+            flat = cast(Tensor, self._all)[first : first + n_bytes].view(_DTYPES[dtype - 1])
+            made = flat.view((a, b, c)[:n_axes])
+            made = made.permute(2, 0, 1) if n_axes == 3 else made
         return Kept(made, (height, width), scale, grid)
 
     def put(self, slot: int, kept: Kept) -> bool:
@@ -139,8 +134,8 @@ class PixelStore:
             return False
         if slot in self._damaged:
             self._damaged.discard(slot)
-            self._checked[slot] = 0
-            self._map = None
+            self._checked = bytearray(self.n)
+            self._map = self._all = None
             if not self._mended:
                 self._mended = True
                 self._warn("was damaged; what is found so is decoded again and mended", "")
@@ -173,23 +168,31 @@ class PixelStore:
             self._warn(f"is full: it has the {self.limit / 1e9:.3g} GB that it may have")
         return None
 
-    def _is_sound(self, slot: int, check: int, first: int, n_bytes: int) -> bool:
-        if not self._checked[slot]:
-            with memoryview(cast(Any, self._map)) as view, view[first : first + n_bytes] as part:
-                if crc32(part) != check:
-                    return False
-            self._checked[slot] = 1
-        return True
+    def _sound_entry(self, slot: int) -> tuple[Any, ...] | None:
+        """The entry of pixels that were checked; None if there are none, or damaged ones."""
+        if self._checked[slot]:  # then the entry is in memory too, 5 µs quicker
+            entry = _ENTRY.unpack_from(cast(Any, self._map), _LINE * (slot + 1))
+            if entry[3] + entry[4] <= len(cast(Any, self._map)):
+                return entry
+        entry = _parsed(_read(self._file(), _LINE, _LINE * (slot + 1)))
+        if entry is not None and not self._is_sound(slot, *entry[2:5]):
+            self._damaged.add(slot)
+            return None
+        return entry
 
-    def _bytes(self, first: int, n_bytes: int) -> mmap.mmap | None:
-        """The file in memory, as far as is needed; None if it ends before."""
+    def _is_sound(self, slot: int, check: int, first: int, n_bytes: int) -> bool:
         if self._map is None or len(self._map) < first + n_bytes:
             fd = self._file()
             if os.fstat(fd).st_size < first + n_bytes:
-                return None
+                return False
             # Changes of the file show in it; what is written to it does not go to the file.
             self._map = mmap.mmap(fd, 0, access=mmap.ACCESS_COPY)
-        return self._map
+            self._all = torch.frombuffer(self._map, dtype=torch.uint8)
+        with memoryview(self._map) as view, view[first : first + n_bytes] as part:
+            if crc32(part) != check:
+                return False
+        self._checked[slot] = 1
+        return True
 
     def _warn(self, what: str, way: str = "; other images are decoded each time") -> None:
         name = "in memory" if self.path is None else f"`{self.path}`"
@@ -203,6 +206,7 @@ class PixelStore:
         self._writes = True
         self._mended = False
         self._map: mmap.mmap | None = None
+        self._all: Tensor | None = None  # its bytes
         self._checked = bytearray(self.n)
         self._damaged: set[int] = set()
         if fd is not None:
