@@ -1,0 +1,147 @@
+"""What a `DataBlock` says of mistakes, and `summary` of the step that failed."""
+
+import re
+
+import pytest
+import torch
+from blocks_made import block, last
+from pictures import folder_of_pictures, picture
+
+from learnlite.vision.all import (
+    BBoxBlock,
+    BBoxLblBlock,
+    CategoryBlock,
+    DataBlock,
+    ImageBlock,
+    ImageDataLoaders,
+    IndexSplitter,
+    PointBlock,
+    Resize,
+    TransformBlock,
+    aug_transforms,
+    get_image_files,
+    parent_label,
+)
+from learnlite.vision.items import BlockItems
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return folder_of_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def test_summary_tells_every_step(root, capsys):
+    block(batch_tfms=aug_transforms(size=16)).summary(root, device="cpu")
+    text = capsys.readouterr().out
+    for part in (
+        "items: 48",
+        "36 to train on, 12 to validate",
+        "3 classes: blue, green, red",
+        "`parent_label` gives",
+        "3 x 32 x 32 of uint8",
+        "what the model gets: Tensor 4 x 3 x 16 x 16 of float32",
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"get_items": lambda path: []}, "failed while finding the items: ValueError: there are"),
+        ({"splitter": lambda items: 1 / 0}, "failed while splitting them: ZeroDivisionError"),
+        ({"get_y": lambda file: 1 / 0}, "failed while reading all labels: ZeroDivisionError"),
+        ({"item_tfms": lambda item: 1 / 0}, r"opening and changing the item .*jpg: ZeroDivision"),
+        ({"batch_tfms": lambda b, k, t: 1 / 0}, "failed while .*batch.*: ZeroDivisionError"),
+    ],
+)
+def test_summary_tells_which_step_failed(root, capsys, changes, step):
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        block(**changes).summary(root, device="cpu")
+    assert re.search(step, capsys.readouterr().out)
+
+
+def test_summary_names_the_item_of_another_shape(tmp_path, capsys):
+    for i in range(12):
+        picture("red", i, (20, 26 if i == 8 else 20)).save(tmp_path / f"{i:02}.png")
+    made = block(get_y=lambda f: int(f.stem) % 2, splitter=last, item_tfms=None)
+    with pytest.warns(UserWarning, match="no item"), pytest.raises(ValueError, match="in shape"):
+        made.summary(tmp_path, bs=11)
+    text = capsys.readouterr().out
+    assert "item 3 ready" in text and "item 4 ready" not in text
+    assert re.search(r"item 8 ready.*08\.png is of another shape", text)
+
+
+def test_unequal_sizes_want_a_resize(tmp_path):
+    for i, size in enumerate([(20, 20), (20, 24), (22, 20), (20, 20)]):
+        picture("red", i, size).save(tmp_path / f"{i}.png")
+    bad = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_items=get_image_files,
+        get_y=lambda f: int(f.stem) % 2,
+        splitter=IndexSplitter([2, 3]),
+    )
+    with pytest.raises(ValueError, match=r"differ in shape, as .* `item_tfms=Resize\(224\)`"):
+        bad.dataloaders(tmp_path, bs=2)
+
+
+def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
+    files = [*get_image_files(root)[:6], tmp_path / "broken.jpg"]
+    bad = block(get_items=None, splitter=IndexSplitter([0, 2]), get_y=lambda f: f.suffix)
+    with pytest.warns(UserWarning, match="one class only"):
+        dls = bad.dataloaders(files[:6], bs=2)
+    with pytest.raises(ValueError, match="broken.jpg") as caught:
+        list(dls.test_dl(files))
+    assert any("while `ImageBlock(PILImage)` opened" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: block(get_items=None).dataloaders(root), "pass `get_items=get_image_files`"),
+        (lambda root: block(get_items=lambda p: []).dataloaders(root), "there are no items"),
+        (lambda root: block(get_y=None).datasets(root), "of a file; give `get_y`"),
+        (lambda root: block(get_y=[parent_label] * 2), "`get_y` has 2 functions for 1 blocks"),
+        (lambda root: DataBlock(ImageBlock, getters=[len] * 3), "1 blocks but 3 `getters`"),
+        (lambda root: DataBlock((ImageBlock, CategoryBlock), n_inp=3), "how many of the 2 blocks"),
+        (lambda root: DataBlock(3), "a block is a `Block` or makes one, got 3"),
+        (lambda root: DataBlock(dl_type=list), "`dl_type` has no meaning here"),
+        (
+            lambda root: ImageDataLoaders.from_lists(root, ["a", "b"], ["x"]),
+            "2 files but 1 labels",
+        ),
+        (
+            lambda root: ImageDataLoaders.from_folder(root, valid="val"),
+            "there is no folder `val` in .* only `train`, `valid`",
+        ),
+        (
+            lambda root: block(get_items=None).datasets({"a", "b"}),
+            "a length and indices, got a `set`",
+        ),
+        (lambda root: block(get_items=lambda p: None).datasets(root), "what `get_items` gives"),
+        (lambda root: block().dataloaders(root, bs="4"), "`bs` must be a whole number"),
+        (lambda root: block().dataloaders(root, batch_size=4), "did you mean `bs`"),
+        (lambda root: block().dataloaders(root, item_tfm=Resize(8)), "did you mean `item_tfms`"),
+        (lambda root: block(item_tfms=aug_transforms()), "as one of `batch_tfms`"),
+        (lambda root: block(batch_tfms=Resize(8)), "`Resize` changes single items; give it as"),
+        (
+            lambda root: BlockItems(
+                [], [BBoxBlock(), BBoxLblBlock()], [len, len], training=True, n_inp=1
+            ).collate([(torch.zeros(2, 4), torch.zeros(1))]),
+            "2 boxes and 1 labels of boxes",
+        ),
+        (
+            lambda root: block().dataloaders(root).test_dl(root / "a.jpg"),
+            r"`test_dl` takes a list of items, got one: `test_dl\(\[",
+        ),
+        (
+            lambda root: DataBlock(
+                (TransformBlock, PointBlock), get_y=lambda i: [1, 2]
+            ).dataloaders([1, 2, 3, 4]),
+            "begin the blocks with `ImageBlock`",
+        ),
+    ],
+)
+def test_mistakes_are_told_with_a_way_out(root, make, message):
+    with pytest.raises((ValueError, TypeError, OSError), match=message):
+        make(root)

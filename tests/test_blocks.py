@@ -1,0 +1,127 @@
+"""What each block makes of its sources, in an item, a batch, and back."""
+
+import numpy as np
+import pytest
+import torch
+from blocks_made import marked
+from pictures import folder_of_pictures, picture
+from PIL import Image
+
+from learnlite.vision.all import (
+    BBoxBlock,
+    BBoxLblBlock,
+    DataBlock,
+    Flip,
+    ImageBlock,
+    IndexSplitter,
+    MaskBlock,
+    MultiCategoryBlock,
+    PointBlock,
+    RandomSplitter,
+    RegressionBlock,
+    Resize,
+    SegmentationDataLoaders,
+    aug_transforms,
+    get_image_files,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return folder_of_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def test_several_labels_and_numbers(root):
+    files = get_image_files(root)
+    several = DataBlock(
+        (ImageBlock, MultiCategoryBlock),
+        get_y=lambda f: ["even"] * (len(f.name) % 2 == 0) + [f.parent.name],
+        item_tfms=Resize(16),
+        splitter=RandomSplitter(seed=1),
+    ).dataloaders(files, bs=4)
+    _, y = several.one_batch()
+    assert y.shape == (4, 4) and set(y.unique().tolist()) <= {0.0, 1.0}
+    assert type(several.loss_func).__name__ == "BCEWithLogitsLossFlat"
+    numbers = DataBlock(
+        (ImageBlock, RegressionBlock), get_y=lambda f: float(len(f.name)), item_tfms=Resize(16)
+    ).dataloaders(files, bs=4)
+    assert numbers.one_batch()[1].dtype == torch.float32 and numbers.c == 1
+
+
+def test_points_are_scaled_and_land_where_their_pixel_lands():
+    spots = [(5, 9), (30, 2), (17, 27), (0, 31), (31, 0), (12, 12), (20, 8), (8, 20)]
+    items = [(marked((32, 32), at), [[at[0] + 0.5, at[1] + 0.5]]) for at in spots]
+    dls = DataBlock(
+        (ImageBlock, PointBlock),
+        get_x=lambda item: item[0],
+        get_y=lambda item: item[1],
+        splitter=IndexSplitter([0]),
+        batch_tfms=[Flip(p=1.0)],
+    ).dataloaders(items, bs=7, shuffle=False, device="cpu")
+    assert dls.c == 2
+    x, y = dls.one_batch()
+    assert y.shape == (7, 1, 2) and y.abs().max() <= 1
+    for image, (point,) in zip(x, y, strict=True):
+        row, column = divmod(image.sum(0).argmax().item(), 32)
+        expected = torch.tensor([column + 0.5, row + 0.5]) / 32 * 2 - 1
+        assert torch.allclose(point, expected, atol=0.02)
+    (_, decoded), *_ = dls.decode_batch((x, y))
+    assert torch.allclose(decoded[0], torch.tensor([32 - 30.5, 2.5]), atol=1e-3)
+
+
+def test_boxes_of_unequal_number_are_padded_with_their_labels():
+    items = [
+        (marked((32, 32), (3, 3)), [[2, 2, 10, 12]], ["cat"]),
+        (marked((32, 32), (3, 3)), [[0, 0, 4, 4], [8, 8, 30, 31]], ["dog", "cat"]),
+        (marked((32, 32), (3, 3)), [[1, 1, 2, 2]], ["dog"]),
+        (marked((32, 32), (3, 3)), [[1, 1, 2, 2]], ["cat"]),
+    ]
+    dls = DataBlock(
+        (ImageBlock, BBoxBlock, BBoxLblBlock),
+        getters=[lambda item: item[0], lambda item: item[1], lambda item: item[2]],
+        splitter=IndexSplitter([2, 3]),
+        n_inp=1,
+        item_tfms=Resize(64),
+    ).dataloaders(items, bs=2, shuffle=False)
+    x, boxes, labels = dls.one_batch()
+    assert x.shape == (2, 3, 64, 64) and boxes.shape == (2, 2, 4)
+    assert boxes[1].tolist() == [[0, 0, 8, 8], [16, 16, 60, 62]] and boxes[0, 1].tolist() == [0] * 4
+    assert list(dls.vocab) == ["#na#", "cat", "dog"] and labels.tolist() == [[1, 0], [2, 1]]
+
+
+def test_masks_keep_their_numbers(tmp_path):
+    for i in range(6):
+        picture("red", i, (24, 30)).save(tmp_path / f"{i}.png")
+        Image.fromarray(np.full((24, 30), i % 3, np.uint8)).save(tmp_path / f"{i}_mask.gif")
+    files = [f for f in get_image_files(tmp_path) if "mask" not in f.name]
+    dls = SegmentationDataLoaders.from_label_func(
+        tmp_path,
+        files,
+        lambda f: f.with_name(f"{f.stem}_mask.gif"),
+        codes=["a", "b", "c"],
+        item_tfms=Resize(16),
+        batch_tfms=aug_transforms(),
+        bs=4,
+        seed=1,
+    )
+    _, y = dls.one_batch()
+    assert y.shape == (4, 16, 16) and y.dtype == torch.int64 and dls.c == 3
+    assert set(y.unique().tolist()) <= {0, 1, 2}
+    assert dls.loss_func(torch.randn(4, 3, 16, 16), y).ndim == 0
+
+
+def test_codes_of_numpy_are_a_list_of_names():
+    assert MaskBlock(np.array(["void", "car"])).vocab == ["void", "car"]
+
+
+def test_points_and_boxes_that_cannot_be_are_named():
+    cases = [
+        (PointBlock(), [1, 2, 3], r"f\.jpg: points are pairs \(x, y\), got 3 numbers"),
+        (PointBlock(), "left", r"f\.jpg: points are pairs .* of numbers, got 'left'"),
+        (PointBlock(), [1, float("nan")], r"f\.jpg: points are pairs .* of finite numbers"),
+        (BBoxBlock(), [[1, 2, 3]], r"f\.jpg: boxes are \(left, top, right, bottom\), got 3"),
+        (BBoxBlock(), [[30, 2, 10, 8]], r"f\.jpg has the box .* ends before it begins"),
+    ]
+    for made, source, message in cases:
+        with pytest.raises(ValueError, match=message):
+            made.open(source, (40, 40), "f.jpg")

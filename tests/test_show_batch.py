@@ -1,0 +1,125 @@
+"""Looking at batches: what is drawn of each kind of element, with which colours and titles."""
+
+import numpy as np
+import pytest
+import torch
+from blocks_made import block, colour_of, last, marked
+from pictures import COLOURS, folder_of_pictures
+
+from learnlite.vision.all import (
+    BBoxBlock,
+    CategoryBlock,
+    DataBlock,
+    ImageBlock,
+    IndexSplitter,
+    MaskBlock,
+    Normalize,
+    PointBlock,
+    aug_transforms,
+    get_image_files,
+    imagenet_stats,
+    parent_label,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return folder_of_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def test_show_batch_draws_every_kind(root, tmp_path):
+    import matplotlib.pyplot as plt
+
+    dls = block(batch_tfms=[*aug_transforms(), Normalize.from_stats(*imagenet_stats)])
+    dls = dls.dataloaders(root, bs=9, device="cpu")
+    panels = dls.show_batch(max_n=4)
+    assert len(panels) == 4 and {ax.get_title() for ax in panels} <= set(COLOURS)
+    shown = np.asarray(panels[0].images[0].get_array())
+    assert shown.shape == (32, 32, 3) and shown.min() >= 0 and shown.max() <= 1
+    titles = {ax.get_title() for ax in dls.train.show_batch(max_n=6, nrows=2, unique=True)}
+    assert len(titles) == 1
+    assert len(dls.valid.show_batch(max_n=3)) == 3
+    plt.close("all")
+
+
+def test_show_batch_draws_points_masks_and_boxes():
+    import matplotlib.pyplot as plt
+
+    image = marked((32, 32), (3, 3))
+    cases = [
+        ((ImageBlock, PointBlock), [[3.0, 4.0]], lambda ax: len(ax.collections)),
+        ((ImageBlock, MaskBlock), np.ones((32, 32), np.uint8), lambda ax: len(ax.images) - 1),
+        ((ImageBlock, BBoxBlock), [[2, 2, 9, 9]], lambda ax: len(ax.patches)),
+    ]
+    for blocks, target, count in cases:
+        items = [(image, target)] * 4
+        dls = DataBlock(blocks, get_x=lambda item: item[0], get_y=lambda item: item[1]).dataloaders(
+            items, bs=3, device="cpu"
+        )
+        assert count(dls.show_batch(max_n=1)[0]) == 1
+    plt.close("all")
+
+
+def drawn(ax):
+    """The pixels of each picture drawn in a panel, as matplotlib would colour them."""
+    return [image.to_rgba(image.get_array())[..., :3] for image in ax.images]
+
+
+def test_a_class_has_one_colour_in_all_masks():
+    masks = [np.full((8, 8), code, np.uint8) for code in (1, 1, 2, 1, 1, 1)]
+    masks[0][:4] = 7  # a larger code beside it changes nothing
+    made = DataBlock((ImageBlock, MaskBlock), getters=[colour_of, masks.__getitem__], splitter=last)
+    dls = made.dataloaders(range(6), bs=5, shuffle=False, device="cpu")
+    first, second = (drawn(ax)[1] for ax in dls.show_batch(max_n=2))
+    assert np.array_equal(first[-1, 0], second[-1, 0])
+    assert not np.array_equal(first[0, 0], first[-1, 0])
+
+
+def test_two_images_of_an_item_stand_side_by_side():
+    getters = [colour_of, lambda i: np.full((6, 4, 3), 200, np.uint8), lambda i: i % 2]
+    made = DataBlock((ImageBlock, ImageBlock, CategoryBlock), getters=getters, splitter=last)
+    with pytest.warns(UserWarning, match="no item of the validation set"):
+        dls = made.dataloaders(range(6), bs=5, shuffle=False, device="cpu")
+    (ax,) = dls.show_batch(max_n=1)
+    (pixels,) = drawn(ax)
+    assert pixels.shape == (8, 8 + 1 + 4, 3)
+    assert (pixels[:, :8] == 0).all() and (pixels[:, 8] == 1).all()
+    assert np.allclose(pixels[:6, 9:], 200 / 255, atol=1e-6)
+
+
+def test_batches_before_their_transforms_and_inputs_alone_can_be_shown(root):
+    dls = block(batch_tfms=Normalize.from_stats(*imagenet_stats)).dataloaders(
+        root, bs=4, shuffle=False, device="cpu"
+    )
+    raw, _ = next(iter(dls.train))
+    x, _ = dls.transformed((raw, torch.zeros(4).long()), training=False)
+    shown = [dls.decode_batch(batch) for batch in (raw, (raw,), x)]
+    for one, two, three in zip(*shown, strict=True):
+        assert torch.equal(one[0], two[0])
+        assert torch.allclose(one[0] / 255, three[0], atol=1e-5)
+    assert len(dls.show_batch(x, max_n=2)) == 2
+
+
+def test_a_loader_of_other_items_can_be_shown(root):
+    dls = block().dataloaders(root, bs=4, device="cpu")
+    files = get_image_files(root)[:3]
+    axes = dls.test_dl(files).show_batch()
+    assert len(axes) == 3
+    axes = dls.test_dl(files, with_labels=True).show_batch(max_n=2, nrows=1)
+    assert [ax.get_title() for ax in axes] == [parent_label(file) for file in files[:2]]
+
+
+def test_a_label_cannot_begin_a_formula(tmp_path):
+    import matplotlib.pyplot as plt
+
+    items = [(marked((8, 8), (1, 1)), "$x\x1b[31m$")] * 4 + [(marked((8, 8), (1, 1)), "b")] * 4
+    dls = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_x=lambda item: item[0],
+        get_y=lambda item: item[1],
+        splitter=IndexSplitter([3, 7]),
+    ).dataloaders(items, bs=6, device="cpu")
+    panels = dls.show_batch(max_n=6)
+    assert {ax.get_title() for ax in panels} == {r"\$x[31m\$", "b"}
+    plt.gcf().canvas.draw()
+    plt.close("all")
