@@ -10,6 +10,7 @@ from PIL import Image
 from learnlite.vision.all import (
     BBoxBlock,
     BBoxLblBlock,
+    CropPad,
     DataBlock,
     Flip,
     ImageBlock,
@@ -21,6 +22,7 @@ from learnlite.vision.all import (
     RegressionBlock,
     Resize,
     SegmentationDataLoaders,
+    Zoom,
     aug_transforms,
     get_image_files,
 )
@@ -69,24 +71,45 @@ def test_points_are_scaled_and_land_where_their_pixel_lands():
     assert torch.allclose(decoded[0], torch.tensor([32 - 30.5, 2.5]), atol=1e-3)
 
 
-def test_boxes_of_unequal_number_are_padded_with_their_labels():
-    items = [
-        (marked((32, 32), (3, 3)), [[2, 2, 10, 12]], ["cat"]),
-        (marked((32, 32), (3, 3)), [[0, 0, 4, 4], [8, 8, 30, 31]], ["dog", "cat"]),
-        (marked((32, 32), (3, 3)), [[1, 1, 2, 2]], ["dog"]),
-        (marked((32, 32), (3, 3)), [[1, 1, 2, 2]], ["cat"]),
-    ]
-    dls = DataBlock(
+def boxed(*targets, **tfms):
+    """Loaders of black pictures with these boxes and their labels, two of which validate."""
+    items = [(marked((32, 32), (3, 3)), *target) for target in targets]
+    return DataBlock(
         (ImageBlock, BBoxBlock, BBoxLblBlock),
         getters=[lambda item: item[0], lambda item: item[1], lambda item: item[2]],
-        splitter=IndexSplitter([2, 3]),
+        splitter=IndexSplitter([len(items) - 2, len(items) - 1]),
         n_inp=1,
-        item_tfms=Resize(64),
-    ).dataloaders(items, bs=2, shuffle=False)
+        **tfms,
+    ).dataloaders(items, bs=2, shuffle=False, device="cpu")
+
+
+ONE_EACH = [([[1, 1, 2, 2]], ["dog"]), ([[1, 1, 2, 2]], ["cat"])]
+
+
+def test_boxes_of_unequal_number_are_padded_with_their_labels():
+    two = ([[0, 0, 4, 4], [8, 8, 30, 31]], ["dog", "cat"])
+    dls = boxed(([[2, 2, 10, 12]], ["cat"]), two, *ONE_EACH, item_tfms=Resize(64))
     x, boxes, labels = dls.one_batch()
     assert x.shape == (2, 3, 64, 64) and boxes.shape == (2, 2, 4)
     assert boxes[1].tolist() == [[0, 0, 8, 8], [16, 16, 60, 62]] and boxes[0, 1].tolist() == [0] * 4
     assert list(dls.vocab) == ["#na#", "cat", "dog"] and labels.tolist() == [[1, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    "tfms",
+    [
+        {"item_tfms": CropPad(16)},  # the middle
+        {"batch_tfms": [Zoom(1, 2, p=1.0, draw=2.0, draw_x=0.5, draw_y=0.5, size=16)]},
+    ],
+)
+def test_the_label_of_a_box_that_leaves_the_image_goes_with_it(tfms):
+    outside, inside = [0, 0, 8, 8], [10, 12, 20, 20]
+    dls = boxed(([outside, inside], ["dog", "cat"]), ([outside], ["dog"]), *ONE_EACH, **tfms)
+    _, boxes, labels = dls.one_batch()
+    cat = list(dls.vocab).index("cat")
+    assert labels.tolist() == [[0, cat], [0, 0]]
+    assert boxes[labels == 0].eq(0).all()
+    assert boxes[labels > 0].tolist() == [[2, 4, 12, 12]]
 
 
 def test_masks_keep_their_numbers(tmp_path):

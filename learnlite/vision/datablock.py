@@ -22,12 +22,12 @@ from learnlite.seeds import draw_seed, mix
 from learnlite.types import listify
 from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
-from learnlite.vision.blocks import Block, PointBlock, TransformBlock
+from learnlite.vision.blocks import BBoxLblBlock, Block, PointBlock, TransformBlock
 from learnlite.vision.cache import with_cache
 from learnlite.vision.item_tfms import ItemTransform
 from learnlite.vision.items import BlockItems, Getter
 from learnlite.vision.loaders import BlockLoaders
-from learnlite.vision.points import ScalePoints
+from learnlite.vision.points import BlankBoxes, ScalePoints
 
 
 class Datasets(NamedTuple):
@@ -257,7 +257,12 @@ class DataBlock:
 
     def _batch_tfms(self, dls: BlockLoaders) -> BatchTfms:
         own = [tfm for block in self.blocks for tfm in block.batch_tfms]
-        last = [ScalePoints()] if any(isinstance(b, PointBlock) for b in self.blocks) else []
+        last: list[Any] = []
+        if "boxes" in dls.kinds:
+            labels = [i for i, b in enumerate(self.blocks) if isinstance(b, BBoxLblBlock)]
+            last.append(BlankBoxes({i - 1: i for i in labels}))
+        if any(isinstance(block, PointBlock) for block in self.blocks):
+            last.append(ScalePoints())
         images = [IntToFloatTensor()] if {"image", "mask"} & set(dls.kinds) else []
         tfms = BatchTfms([*own, *self.batch_tfms, *images, *last])
         tfms.setup(dls.raw_batch(), dls.kinds)
