@@ -59,6 +59,12 @@ from learnlite.events import (
     Order,
 )
 from learnlite.hooks import Hook, Hooks, hook_output, hook_outputs
+from learnlite.interpret import (
+    ClassificationInterpretation,
+    GradCAM,
+    Interpretation,
+    SegmentationInterpretation,
+)
 from learnlite.learner import Learner
 from learnlite.losses import (
     BCEWithLogitsLossFlat,
@@ -138,6 +144,7 @@ __all__ = [
     "CancelValidException",
     "ChannelsLast",
     "Checks",
+    "ClassificationInterpretation",
     "Compile",
     "CrossEntropyLossFlat",
     "CutMix",
@@ -154,12 +161,14 @@ __all__ = [
     "FBeta",
     "FBetaMulti",
     "FocalLoss",
+    "GradCAM",
     "GradientAccumulation",
     "GradientClip",
     "GradientStats",
     "Hook",
     "HookCallback",
     "Hooks",
+    "Interpretation",
     "JaccardCoeff",
     "JaccardCoeffMulti",
     "L1LossFlat",
@@ -199,6 +208,7 @@ __all__ = [
     "SchedLin",
     "SchedNo",
     "SchedPoly",
+    "SegmentationInterpretation",
     "ShortEpoch",
     "ShortEpochCallback",
     "ShowGraph",

@@ -1,5 +1,6 @@
 """A place to draw: matplotlib, loaded when the first plot is asked for."""
 
+from math import ceil
 from typing import Any
 
 
@@ -31,3 +32,28 @@ def count_along(ax: Any, what: str) -> None:
 
     ax.set_xlabel(what)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def grid(
+    n: int,
+    nrows: int | None = None,
+    ncols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    *,
+    side: float = 3.0,
+) -> list[Any]:
+    """Axes for `n` pictures of `side` inches, as square a grid as can be if no number is given."""
+    columns = ncols or (ceil(n / nrows) if nrows else max(ceil(n**0.5), 1))
+    rows = nrows or max(ceil(n / columns), 1)
+    size = figsize or (side * columns, side * rows)
+    _, panels = pyplot().subplots(rows, columns, figsize=size, squeeze=False)
+    new = list(panels.flat)
+    for ax in new[n:]:
+        ax.axis("off")
+    return new[:n]
+
+
+def plain_text(value: Any, *, longest: int = 60) -> str:
+    """A label on one line of a plot, with `$`, which would begin a formula, as it is."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "".join(char for char in text if char.isprintable())[:longest].replace("$", r"\$")

@@ -1,0 +1,143 @@
+"""What a model gets wrong, found by one pass over the data."""
+
+from typing import Any, Self
+
+from torch import Tensor
+
+from learnlite.interpret.gradcam import GradCAM, heat_over
+from learnlite.interpret.rows import Rows
+from learnlite.learner import Learner
+from learnlite.plots import plain_text
+
+
+class Interpretation:
+    """Predictions and losses of every item of a loader, and the items to look at.
+
+    `from_learner` predicts once; nothing here asks the model again, but for `plot_gradcam`, which
+    runs it on the items that it draws. All is in the data's order: `preds`, `targs`, `decoded` and
+    `losses`; `source(i)` says what item `i` is, as a path.
+
+    >>> import torch
+    >>> from learnlite import DataLoaders
+    >>> x = torch.randn(100, 4)
+    >>> dls = DataLoaders.from_tensors(x, (x[:, 0] > 0).long(), bs=16, device="cpu")
+    >>> interp = Interpretation.from_learner(Learner(dls, torch.nn.Linear(4, 2)))
+    >>> losses, indices = interp.top_losses(3)
+    >>> losses[0] == interp.losses.max(), len(indices)
+    (tensor(True), 3)
+    """
+
+    heading = "predicted / actual, loss"
+
+    def __init__(
+        self,
+        learn: Learner,
+        dl: Any,
+        losses: Tensor,
+        preds: Any,
+        targs: Any,
+        decoded: Any,
+    ) -> None:
+        self.learn = learn
+        self.dl = dl
+        self.losses = losses
+        self.preds = preds
+        self.targs = targs
+        self.decoded = decoded
+        self._rows = Rows(learn.dls, dl)
+        self._checked()
+
+    @classmethod
+    def from_learner(cls, learn: Learner, ds_idx: int = 1, dl: Any = None, act: Any = None) -> Self:
+        """Of loader `ds_idx` of the learner's data, or of `dl`, which must have targets.
+
+        `act` makes predictions of the model's outputs, if the loss's own activation is not meant.
+        """
+        if dl is None:
+            if ds_idx >= len(learn.dls):
+                raise ValueError(
+                    f"there is no loader {ds_idx} to interpret: `dls` has {len(learn.dls)}; "
+                    "pass one by `dl=…`"
+                )
+            dl = learn.dls[ds_idx]
+        found = learn.get_preds(dl=dl, act=act, with_decoded=True, with_loss=True)
+        preds, targs, decoded, losses = found
+        return cls(learn, dl, losses, preds, targs, decoded)
+
+    @property
+    def vocab(self) -> Any:
+        """The names of the classes, if the data has any."""
+        return self.learn.dls.vocab
+
+    def source(self, i: int) -> Any:
+        """What item `i` is made of, as a path, if its dataset keeps it; else its number."""
+        return self._rows.source(i)
+
+    def top_losses(self, k: int | None = None, largest: bool = True, items: bool = False) -> Any:
+        """The `k` largest losses (all, if not given) and the numbers of their items.
+
+        With `items` what they are made of comes third; `largest=False` begins with the smallest.
+        """
+        n = len(self.losses)
+        k = n if k is None else min(k, n)
+        if k < 1:
+            raise ValueError(f"`k` counts items and must be at least 1, got {k}")
+        losses, indices = self.losses.topk(k, largest=largest)
+        if not items:
+            return losses, indices.tolist()
+        return losses, indices.tolist(), [self.source(i) for i in indices.tolist()]
+
+    def plot_top_losses(self, k: int = 9, largest: bool = True, **settings: Any) -> Any:
+        """Draw the `k` items with the largest losses, in `nrows`, `ncols`, `figsize` if given."""
+        return self.plot_items(self.top_losses(k, largest)[1], **settings)
+
+    def plot_items(self, indices: list[int], **settings: Any) -> Any:
+        """Draw items by their numbers, under what was predicted and what is so; gives the axes."""
+        panels = self._rows.show(indices, [self.title(i) for i in indices], **settings)
+        panels[0].figure.suptitle(self.heading, fontsize=10)
+        return panels
+
+    def plot_gradcam(
+        self, k: int = 9, indices: list[int] | None = None, layer: Any = None, **settings: Any
+    ) -> Any:
+        """Draw where in the image the model saw what it predicted, over the largest losses.
+
+        `indices` draws other items; `layer` is the module whose output is looked at, by default the
+        last one that gives a map. `settings` are `nrows`, `ncols`, `figsize`.
+        """
+        chosen: list[int] = self.top_losses(k)[1] if indices is None else indices
+        xb = self.learn.dls.split(self._rows.batch(chosen))[0]
+        maps = GradCAM(self.learn.model, layer)(*xb, targets=self._classes_seen(chosen))
+        panels = self.plot_items(chosen, **settings)
+        for panel, heat in zip(panels, maps, strict=True):
+            heat_over(panel, heat)
+        return panels
+
+    def title(self, i: int) -> str:
+        """What stands over item `i`: prediction, target, loss."""
+        return (
+            f"{plain_text(_shown(self.decoded[i]))} / {plain_text(_shown(self.targs[i]))}\n"
+            f"loss {self.losses[i]:.2f}"
+        )
+
+    def _classes_seen(self, indices: list[int]) -> Tensor | None:
+        """The output whose place in the image is looked for: the largest one, if not said."""
+        return None
+
+    def _checked(self) -> None:
+        if self.targs is None:
+            raise ValueError(
+                "there are no targets to compare with; interpret a loader that has them: "
+                "`dls.test_dl(items, with_labels=True)`"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self.losses):,} items, mean loss {self.losses.mean():.4f})"
+        )
+
+
+def _shown(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.item() if value.ndim == 0 else [round(float(x), 3) for x in value.flatten()[:4]]

@@ -1,0 +1,126 @@
+"""Single items of a loader by their numbers, as batches that a model gets."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset, default_collate
+
+from learnlite.data import DataLoaders
+from learnlite.data.batch import batch_size, map_batch, move
+from learnlite.data.in_order import in_order
+from learnlite.data.loader import Loader
+from learnlite.plots import grid
+from learnlite.seeds import kept_rng
+from learnlite.types import Batch
+
+
+@runtime_checkable
+class ShowsItems(Protocol):
+    """Loaders that can draw items of a batch that the model gets."""
+
+    def show_batch(self, batch: Any = None, max_n: int = 9, **settings: Any) -> Any: ...
+
+
+class Rows:
+    """The items of a loader in the data's order, each found again by its number.
+
+    >>> dls = DataLoaders.from_tensors(torch.arange(10.0), torch.arange(10), valid_pct=0.3, bs=2)
+    >>> rows = Rows(dls, dls.valid)
+    >>> len(rows.batch([2, 0])[0])
+    2
+    """
+
+    def __init__(self, dls: DataLoaders, loader: Any) -> None:
+        self.dls = dls
+        self.loader = in_order(loader)
+        """It gives all items once, in order, without augmentation."""
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """A batch of these items on the device, as the model gets it in validation."""
+        with kept_rng(self.dls.device):
+            batch = move(self._raw(indices), self.dls.device)
+            return self.dls.transformed(batch, training=False)
+
+    def source(self, i: int) -> Any:
+        """What item `i` is made of, as a path, if the dataset keeps it; else its number."""
+        items = getattr(getattr(self.loader, "dataset", None), "items", None)
+        return items[self._place(i)] if isinstance(items, Sequence) else i
+
+    def show(
+        self,
+        indices: Sequence[int],
+        titles: Sequence[str],
+        *,
+        instead: Tensor | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Draw these items, with targets or what is given `instead`; gives the axes."""
+        batch = self.batch(indices)
+        if instead is not None:
+            batch = (*cast(tuple[Any, ...], batch)[:-1], instead)
+        if isinstance(self.dls, ShowsItems):
+            panels = self.dls.show_batch(batch, max_n=len(indices), **settings)
+        else:
+            panels = _draw(self.dls.split(batch)[0], **settings)
+        for panel, title in zip(panels, titles, strict=False):
+            panel.set_title(title, fontsize=9)
+        return panels
+
+    def _raw(self, indices: Sequence[int]) -> Batch:
+        loader = self.loader
+        if isinstance(loader, Loader):
+            some = Subset(loader.dataset, list(indices))
+            return loader.like(some, bs=len(indices), num_workers=0).one_batch()
+        if type(loader) is DataLoader and hasattr(loader.dataset, "__getitem__"):
+            collate = loader.collate_fn or default_collate
+            return collate([loader.dataset[self._place(i)] for i in indices])
+        return _picked(loader, indices)
+
+    def _place(self, i: int) -> int:
+        """The index in the dataset: another one where a sampler of torch's chooses."""
+        sampler = getattr(self.loader, "sampler", None)
+        return cast(list[int], sampler)[i] if isinstance(sampler, list) else i
+
+
+def _picked(loader: Any, indices: Sequence[int]) -> Batch:
+    """The rows of a list of batches, or of a stream, which has to be read for it."""
+    found: dict[int, Any] = {}
+    begun = 0
+    for batch in loader:
+        n = batch_size(batch)
+        for i in indices:
+            if begun <= i < begun + n:
+                found[i] = map_batch(batch, lambda part, at=i - begun: part[at : at + 1])
+        begun += n
+        if len(found) == len(set(indices)):
+            break
+    return _joined([found[i] for i in indices])
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    first = batches[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(batches))
+    if isinstance(first, dict):
+        return {key: _joined([batch[key] for batch in batches]) for key in first}
+    return type(first)(_joined(parts) for parts in zip(*batches, strict=True))
+
+
+def _draw(inputs: Any, nrows: Any = None, ncols: Any = None, figsize: Any = None) -> Any:
+    """Inputs that have the shape of images, drawn as such."""
+    image = inputs[0] if isinstance(inputs, tuple) else None
+    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in (1, 3):
+        given = f"{tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        raise TypeError(
+            f"these inputs are no images to draw: a batch of them is {given}; "
+            "`top_losses()` and `most_confused()` give the numbers of the items"
+        )
+    pixels = image.detach().float().cpu().permute(0, 2, 3, 1)
+    low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
+    panels = grid(len(image), nrows, ncols, figsize)
+    for panel, one in zip(panels, (pixels - low) / (high - low).clamp_min(1e-6), strict=False):
+        panel.imshow(one.squeeze(-1).numpy(), cmap="gray")
+        panel.axis("off")
+    return panels
