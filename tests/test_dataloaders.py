@@ -536,6 +536,38 @@ def test_a_test_loader_follows_a_torch_loader():
     assert len(DataLoaders(batches()).test_dl(torch.zeros(70, 2))) == 2
 
 
+# The same loader anew
+
+
+def test_a_new_loader_is_like_the_training_one_but_for_what_is_given():
+    dls = DataLoaders.from_dsets(range(10), bs=4, drop_last=True, seed=1, device="cpu")
+    again, other = dls.new(), dls.new(bs=5, drop_last=False)
+    assert [b.tolist() for b in again.batches(3)] == [b.tolist() for b in dls.train.batches(3)]
+    assert (len(again), len(other), other.shuffle) == (2, 2, True)
+    assert torch.equal(torch.cat(list(dls.new(shuffle=False, bs=10))), torch.arange(10))
+    assert len(torch.cat(list(dls.new(range(6), bs=3)))) == 6
+
+
+def test_a_new_loader_keeps_the_order_of_its_own_items_alone():
+    def rarely(seed, n):
+        return torch.zeros(n).long()
+
+    dls = DataLoaders.from_dsets(range(10), bs=5, order=rarely, seed=1, device="cpu")
+    assert torch.cat(list(dls.new(bs=10))).tolist() == [0] * 10
+    assert sorted(torch.cat(list(dls.new(range(8)))).tolist()) == list(range(8))
+    assert torch.cat(list(dls.new(shuffle=False))).tolist() == list(range(10))
+
+
+def test_a_new_loader_follows_a_torch_loader_and_a_list_has_none():
+    dls = DataLoaders(DataLoader([1, 2, 3], 2, shuffle=True, drop_last=True), device="cpu")
+    assert (dls.new().shuffle, len(dls.new()), len(dls.new(bs=1))) == (True, 1, 3)
+    with pytest.raises(
+        TypeError, match=r"tell its dataset; give one: `dls.new\(dataset\)`"
+    ):
+        DataLoaders(batches()).new()
+    assert len(DataLoaders(batches()).new(range(65))) == 2
+
+
 # Batch transforms
 
 

@@ -105,6 +105,7 @@ def test_a_loader_of_other_items_can_be_shown(root):
     files = get_image_files(root)[:3]
     axes = dls.test_dl(files).show_batch()
     assert len(axes) == 3
+    assert len(dls.new(bs=8, shuffle=False).show_batch(max_n=5)) == 5
     axes = dls.test_dl(files, with_labels=True).show_batch(max_n=2, nrows=1)
     assert [ax.get_title() for ax in axes] == [parent_label(file) for file in files[:2]]
 

@@ -1,15 +1,16 @@
 """The loaders of a training run: one to train on, others to measure with."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from learnlite.data.batch import as_device, default_device, move, split_batch
 from learnlite.data.loader import Loader
+from learnlite.data.loader_checks import check_loader
 from learnlite.data.sampling import Order
 from learnlite.data.stream import Stream
 from learnlite.data.tensors import TensorItems, n_classes, tensor_sets
@@ -58,7 +59,7 @@ class DataLoaders:
             raise ValueError(f"`n_inp` must be at least 1, got {n_inp}")
         given = [train, *(() if valid is None else (valid,)), *others]
         for i, loader in enumerate(given):
-            _check_loader(loader, ("train", "valid")[i] if i < 2 else f"others[{i - 2}]")
+            check_loader(loader, ("train", "valid")[i] if i < 2 else f"others[{i - 2}]")
         self.loaders: list[Any] = given
         self.n_inp = n_inp
         self.labels: tuple[str, ...] = (label,) if isinstance(label, str) else tuple(label)
@@ -289,13 +290,28 @@ class DataLoaders:
             items = dataset.test_set(items)
         elif isinstance(items, Tensor):
             items = TensorItems(items)
-        if isinstance(pattern, Loader):
-            return pattern.like(items, **settings)
-        if isinstance(pattern, DataLoader):
-            like = cast(Any, pattern)
-            settings = {"num_workers": like.num_workers, "collate": like.collate_fn} | settings
-            settings.setdefault("bs", like.batch_size or 64)
-        return Loader(items, **settings)
+        return _like(pattern, items, settings)
+
+    def new(self, dataset: Any = None, **settings: Any) -> Loader:
+        """A loader like the one to train on, shuffled as it is, but for these arguments of `Loader`.
+
+        Another `dataset` takes the place of its own. Whole `DataLoaders` are made by `from_dsets`.
+
+        >>> dls = DataLoaders.from_dsets(range(100), bs=16, seed=1, device="cpu")
+        >>> dls.new(bs=50, shuffle=False)
+        Loader(100 items of range, 2 batches of 50, seed=1)
+        """
+        if dataset is None and not hasattr(self.train, "dataset"):
+            raise TypeError(
+                f"`train` is a `{type(self.train).__name__}`, which does not tell its dataset; "
+                "give one: `dls.new(dataset)`"
+            )
+        if isinstance(self.train, Loader):
+            own: dict[str, Any] = {"shuffle": self.train.shuffle, "drop_last": self.train.drop_last}
+            if dataset is None and "shuffle" not in settings:
+                own["order"] = self.train.order  # it may know the items, one by one
+            settings = own | settings
+        return _like(self.train, self.train.dataset if dataset is None else dataset, settings)
 
     def __repr__(self) -> str:
         parts: list[str] = []
@@ -307,54 +323,14 @@ class DataLoaders:
         return f"DataLoaders({', '.join(parts)}{device})"
 
 
-def _check_loader(loader: Any, name: str) -> None:
-    given = f"`{name}` is a `{type(loader).__name__}`"
-    if type(loader) in (list, tuple) and any(
-        isinstance(part, Loader | DataLoader | Stream) for part in cast(Sequence[Any], loader)
-    ):
-        raise TypeError(f"{given} of loaders; give them one by one: `DataLoaders(train, valid)`")
-    if isinstance(loader, Tensor) or (
-        isinstance(loader, tuple)
-        and loader
-        and all(isinstance(part, Tensor) for part in cast(tuple[Any, ...], loader))
-    ):
-        raise TypeError(
-            f"{given} of tensors, not a loader of batches; use "
-            "`DataLoaders.from_tensors((x, y), (x_valid, y_valid))`"
-        )
-    if isinstance(loader, Dataset | TensorItems):
-        raise TypeError(
-            f"{given}, a dataset and not a loader; use `DataLoaders.from_dsets(train, valid)`"
-        )
-    if isinstance(loader, str | bytes | Path | dict):
-        raise TypeError(f"{given}, not a loader; give an iterable of batches, as a `Loader`")
-    try:
-        n_batches = len(loader)
-    except TypeError:
-        if not callable(loader) and not _is_iterable(loader):
-            raise TypeError(_not_iterable(given)) from None
-        raise TypeError(
-            f"{given}, which has no length; say how many batches an epoch has: "
-            "`Stream(generator, n)`, or `Stream(function, n)` with a function that makes it anew"
-        ) from None
-    if not _is_iterable(loader):
-        raise TypeError(_not_iterable(given))
-    if not n_batches:
-        what = "training" if name == "train" else "validation"
-        advice = (
-            "look at the length of its dataset, and at `drop_last`"
-            if name == "train"
-            else "leave it out to train without validation"
-        )
-        raise ValueError(f"no {what} batches: the length of `{name}` is 0; {advice}")
-
-
-def _is_iterable(loader: Any) -> bool:
-    return isinstance(loader, Iterable) or hasattr(loader, "__getitem__")
-
-
-def _not_iterable(given: str) -> str:
-    return f"{given}, which cannot be iterated; give an iterable of batches, as a `Loader`"
+def _like(pattern: Any, items: Any, settings: dict[str, Any]) -> Loader:
+    if isinstance(pattern, Loader):
+        return pattern.like(items, **settings)
+    if isinstance(pattern, DataLoader):
+        like = cast(Any, pattern)
+        settings = {"num_workers": like.num_workers, "collate": like.collate_fn} | settings
+        settings.setdefault("bs", like.batch_size or 64)
+    return Loader(items, **settings)
 
 
 def _vocab(loader: Any) -> Sequence[Any] | None:

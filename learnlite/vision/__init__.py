@@ -30,6 +30,7 @@ from learnlite.vision.blocks import (
     RegressionBlock,
     TransformBlock,
 )
+from learnlite.vision.cache import clear_cache
 from learnlite.vision.datablock import DataBlock
 from learnlite.vision.decode import ImageError
 from learnlite.vision.image import (
@@ -58,7 +59,7 @@ from learnlite.vision.item_tfms import (
 from learnlite.vision.lighting import Brightness, Contrast, Hue, Saturation
 from learnlite.vision.loaders import BlockLoaders
 from learnlite.vision.show import show_image, show_images
-from learnlite.vision.verify import verify_images
+from learnlite.vision.verify import image_faults, verify_images
 
 __all__ = [
     "BBoxBlock",
@@ -107,6 +108,8 @@ __all__ = [
     "Zoom",
     "aug_transforms",
     "cifar_stats",
+    "clear_cache",
+    "image_faults",
     "imagenet_stats",
     "load_mask",
     "mnist_stats",

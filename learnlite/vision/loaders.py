@@ -100,6 +100,12 @@ class BlockLoaders(DataLoaders):
         loader.show_batch = partial(self._show_loader, loader)
         return loader
 
+    def new(self, dataset: Any = None, **settings: Any) -> Loader:
+        """A loader like the one to train on, but for these arguments of `Loader`."""
+        loader: Any = super().new(dataset, **settings)
+        loader.show_batch = partial(self._show_loader, loader)
+        return loader
+
     def _show_loader(self, loader: Loader, max_n: int = 9, **settings: Any) -> Any:
         batch = self.transformed(move(loader.one_batch(), self.device), training=False)
         return self.show_batch(batch, max_n, **settings)
