@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, RandomSampler, Subset
 
 from learnlite.data.batch import as_device, default_device, move, split_batch
 from learnlite.data.loader import Loader
@@ -293,25 +293,31 @@ class DataLoaders:
         return _like(pattern, items, settings)
 
     def new(self, dataset: Any = None, **settings: Any) -> Loader:
-        """A loader like the one to train on, shuffled as it is, but for these arguments of `Loader`.
+        """A loader like the training one, shuffled as it is, but for these arguments of `Loader`.
 
-        Another `dataset` takes the place of its own. Whole `DataLoaders` are made by `from_dsets`.
+        Another `dataset` takes the place of its own; whole `DataLoaders` are made by `from_dsets`.
 
         >>> dls = DataLoaders.from_dsets(range(100), bs=16, seed=1, device="cpu")
         >>> dls.new(bs=50, shuffle=False)
-        Loader(100 items of range, 2 batches of 50, seed=1)
+        Loader(100 items of range, 2 batches of 50, seed=...)
         """
-        if dataset is None and not hasattr(self.train, "dataset"):
+        train = self.train
+        if dataset is None and not hasattr(train, "dataset"):
             raise TypeError(
-                f"`train` is a `{type(self.train).__name__}`, which does not tell its dataset; "
+                f"`train` is a `{type(train).__name__}`, which does not tell its dataset; "
                 "give one: `dls.new(dataset)`"
             )
-        if isinstance(self.train, Loader):
-            own: dict[str, Any] = {"shuffle": self.train.shuffle, "drop_last": self.train.drop_last}
+        own: dict[str, Any] = {}
+        if isinstance(train, Loader):
+            own = {"shuffle": train.shuffle, "drop_last": train.drop_last}
             if dataset is None and "shuffle" not in settings:
-                own["order"] = self.train.order  # it may know the items, one by one
-            settings = own | settings
-        return _like(self.train, self.train.dataset if dataset is None else dataset, settings)
+                own["order"] = train.order  # it may know the items, one by one
+        elif isinstance(train, DataLoader):
+            shuffle = isinstance(train.sampler, RandomSampler)
+            own = {"shuffle": shuffle, "drop_last": train.drop_last}
+        return _like(
+            train, cast(Any, train).dataset if dataset is None else dataset, own | settings
+        )
 
     def __repr__(self) -> str:
         parts: list[str] = []
