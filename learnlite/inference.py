@@ -2,29 +2,32 @@
 
 import copy
 import inspect
-from collections.abc import Callable as Function
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from learnlite.callback import Callback
 from learnlite.callbacks.check import Checks
 from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.show import ProgressBar
-from learnlite.data.batch import batch_size, map_batch
-from learnlite.data.gather import Gathered
-from learnlite.data.in_order import in_order
+from learnlite.data.in_order import HasModes, Turn, in_order, some_items
 from learnlite.data.loader import Loader
-from learnlite.events import Order
+from learnlite.data.single import row_of
+from learnlite.data.stream import Stream
 from learnlite.fits import Fits, length_of
-from learnlite.losses.base import HALF
+from learnlite.gathering import AsInTraining, GatherPreds, with_tfms
 from learnlite.losses.outputs import activation_of, decodes_of
 from learnlite.metrics import as_metrics
-from learnlite.seeds import kept_rng
+from learnlite.seeds import kept_rng, mix
 from learnlite.types import listify
+
+_TTA = 3  # which stream of random numbers: after those of the loop
+# Threads of a server may share a learner, whose state a pass changes and puts back.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class Inference(Fits):
@@ -71,9 +74,9 @@ class Inference(Fits):
         """
         dl = self._chosen(ds_idx, dl)
         read = in_order(dl) if reorder else dl
-        gather = _Gather(
+        gather = GatherPreds(
             activation_of(self.loss_func) if act is None else act,
-            decodes_of(self.loss_func) if with_decoded else None,
+            decodes_of(self.loss_func, self.dls.loss_func) if with_decoded else None,
             with_input=with_input,
             with_loss=with_loss,
             n=read.n if isinstance(read, Loader) else None,
@@ -89,6 +92,117 @@ class Inference(Fits):
             if read is not dl and isinstance(read, Loader):
                 read.close()
         return gather.results()
+
+    def predict(self, item: Any, *, with_input: bool = False) -> tuple[Any, ...]:
+        """What the model says of one item: `(label, index, probabilities)`, if that is a class.
+
+        Else it is `(decoded, decoded as tensor, activated outputs)`. An item is what those of the
+        data are made of, or an input itself: a path, an image, bytes, an array, a tensor, a row. No
+        bar is shown and no process started. `with_input` gives the input, too, as the model got it.
+
+        >>> import torch
+        >>> from learnlite import DataLoaders, Learner
+        >>> x = torch.randn(50, 4)
+        >>> dls = DataLoaders.from_tensors(x, (x[:, 0] > 0).long(), vocab=["low", "high"], bs=5)
+        >>> with (learn := Learner(dls, torch.nn.Linear(4, 2))).no_logging():
+        ...     learn.fit(9, 0.1)
+        >>> learn.predict(torch.tensor([5.0, 0.0, 0.0, 0.0]))[:2]
+        ('high', 1)
+        """
+        inputs, predictions = self._predictions([item])
+        return (row_of(inputs, 0), *predictions[0]) if with_input else predictions[0]
+
+    def predict_batch(self, items: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """For each item what `predict` says of it, in batches of the validation loader's size."""
+        return self._predictions(items)[1] if len(items) else []
+
+    def _predictions(self, items: Sequence[Any]) -> tuple[Any, list[tuple[Any, ...]]]:
+        bs = getattr(self.dls[-1], "bs", None) or 64
+        starts = range(0, len(items), bs)
+        batches = Stream(
+            lambda: (self.dls.batch_of(items[start : start + bs]) for start in starts), len(starts)
+        )
+        with _ONE_AT_A_TIME:
+            inputs, preds, _, decoded = self.get_preds(
+                dl=batches, with_input=True, with_decoded=True, inner=True
+            )
+        labels = self.dls.decode_preds(decoded, inputs)
+        rows = [(row_of(decoded, i), row_of(preds, i)) for i in range(len(items))]
+        return inputs, [
+            (label, int(code) if _is_index(code) else code, pred)
+            for label, (code, pred) in zip(labels, rows, strict=True)
+        ]
+
+    def tta(
+        self,
+        ds_idx: Any = 1,
+        dl: Any = None,
+        n: int = 4,
+        beta: float | None = 0.25,
+        use_max: bool = False,
+    ) -> tuple[Any, Any]:
+        """Predictions averaged over `n` augmented passes and the plain one: `(preds, targs)`.
+
+        The data is augmented as in training, and always in the same way: the draws follow from
+        `learn.seed`. The plain predictions have the weight `beta`, those augmented the rest; with
+        `use_max` it is the highest of all instead, and with `beta=None` a pair of both.
+
+        >>> import torch
+        >>> from learnlite import DataLoaders, Learner
+        >>> x = torch.randn(50, 4)
+        >>> dls = DataLoaders.from_tensors(x, (x[:, 0] > 0).long(), device="cpu")
+        >>> dls.batch_tfms = [lambda batch, kinds, training: (batch[0] + training, *batch[1:])]
+        >>> Learner(dls, torch.nn.Linear(4, 2)).tta()[0].shape
+        torch.Size([10, 2])
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"`n` counts the augmented passes and must be at least 1, got {n!r}")
+        dl = self._chosen(ds_idx, dl)
+        turns = in_order(dl, training=True)
+        self._check_augments(dl)
+        plain, targs = self.get_preds(dl=dl)
+        mixed: Any = None
+        try:
+            for k in range(n):
+                turn = Turn(turns, mix(self.seed, _TTA), k, self.dls.device)
+                preds = self.get_preds(dl=turn, reorder=False, cbs=AsInTraining())[0]
+                if not isinstance(preds, Tensor):
+                    raise TypeError(
+                        f"`tta` averages predictions, and these are a `{type(preds).__name__}`; "
+                        "choose one of the outputs in `after_pred`"
+                    )
+                if mixed is None:
+                    mixed = preds
+                else:
+                    mixed = torch.maximum(mixed, preds) if use_max else mixed.add_(preds)
+        finally:
+            if turns is not dl and isinstance(turns, Loader):
+                turns.close()
+        if use_max:
+            return torch.maximum(mixed, plain), targs
+        mixed /= n
+        return ((mixed, plain) if beta is None else torch.lerp(mixed, plain, beta)), targs
+
+    def show_results(
+        self, ds_idx: Any = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **settings: Any
+    ) -> Any:
+        """Draw some items with their targets and predictions; `shuffle` takes others each time.
+
+        `settings` go to `dls.show_results`: `nrows`, `ncols`, `figsize`. Gives the axes.
+        """
+        show = getattr(self.dls, "show_results", None)
+        if show is None:
+            raise TypeError(
+                f"a `{type(self.dls).__name__}` does not know how its items are shown; make `dls` "
+                "by a `DataBlock` or `ImageDataLoaders`, or look at `learn.predictions_table()`"
+            )
+        batch = some_items(self._chosen(ds_idx, dl), max_n, shuffle=shuffle)
+        loader = Stream(lambda: [batch], 1)
+        inputs, _, targs, decoded = self.get_preds(
+            dl=loader, with_input=True, with_decoded=True, inner=True
+        )
+        shown = (*_several(inputs), *_several(targs))
+        return show(shown, decoded, max_n=max_n, **settings)
 
     def _chosen(self, ds_idx: Any, dl: Any) -> Any:
         """The loader that is meant: `dl`, or number `ds_idx`, or a loader given first."""
@@ -118,6 +232,8 @@ class Inference(Fits):
                     self._to_device()
                     self.callbacks.bind()
                     self.has_loss = has_loss
+                    if type(dl) in (list, tuple) and dl and not self.dls.is_raw(dl[0]):
+                        self.dls = with_tfms(self.dls, [])  # as `dls.one_batch()` gives them
                     self.progress.n_valid, self.progress.valid_batches = n_batches, 0
                 yield
             finally:
@@ -145,84 +261,28 @@ class Inference(Fits):
         finally:
             self.loss_func = loss_func
 
-
-class _Gather(Callback):
-    """Puts the predictions of each batch together, and what else is asked for."""
-
-    order = Order.RECORD
-    run_train = False
-
-    def __init__(
-        self,
-        act: Function[[Any], Any],
-        decodes: Function[[Any], Any] | None,
-        *,
-        with_input: bool,
-        with_loss: bool,
-        n: int | None,
-    ) -> None:
-        self.act = act
-        self.decodes = decodes
-        self.with_loss = with_loss
-        self._n = n
-        self._asked = {
-            "inputs": with_input,
-            "preds": True,
-            "targs": True,
-            "decoded": decodes is not None,
-            "losses": with_loss,
-        }
-        self._parts: dict[str, Gathered] = {}
-
-    def after_pred(self) -> None:
-        if self.with_loss and not self.yb:
+    def _check_augments(self, dl: Any) -> None:
+        """Refuse to average what is equal."""
+        if isinstance(dl, list | tuple) and dl and not self.dls.is_raw(dl[0]):
             raise ValueError(
-                "a loss for each sample needs targets, and the batches have none; leave out "
-                "`with_loss`, or give a loader with targets: `dls.test_dl(items, with_labels=True)`"
+                "these batches are transformed already, so that `tta` cannot augment them; give a "
+                "loader, or batches as a loader gives them"
+            )
+        if not self.dls.batch_tfms and not isinstance(getattr(dl, "dataset", None), HasModes):
+            raise ValueError(
+                "`tta` averages over augmentations, and `dls` has none: no `batch_tfms`, and "
+                "items that know no training mode; use `get_preds`"
             )
 
-    def after_batch(self) -> None:
-        if self.pred is None:  # a callback has cancelled the batch
-            return
-        pred = self.act(map_batch(self.pred, _float))
-        given = {"inputs": _alone(self.xb), "preds": pred, "targs": _alone(self.yb)}
-        if self.decodes is not None:
-            given["decoded"] = self.decodes(pred)
-        if self.with_loss:
-            given["losses"] = _of_each(self.loss, batch_size(self.yb))
-        if not self._parts:
-            n = self._n or self.learn.n_iter * batch_size(self.xb)
-            self._parts = {name: Gathered(n) for name, asked in self._asked.items() if asked}
-        for name, part in self._parts.items():
-            part.add(given[name])
 
-    def results(self) -> tuple[Any, ...]:
-        """All of it, in the order of the arguments' names."""
-        if not self._parts:
-            raise ValueError("there is nothing to predict: the loader gave no batch")
-        return tuple(part.whole() for part in self._parts.values())
+def _several(parts: Any) -> tuple[Any, ...]:
+    """A tuple of what `_alone` may have made one."""
+    return () if parts is None else parts if isinstance(parts, tuple) else (parts,)
 
 
-def _alone(parts: Any) -> Any:
-    """The one part of a tuple; several stay together, and none is None."""
-    if not isinstance(parts, tuple):
-        return parts
-    return parts[0] if len(parts) == 1 else parts or None
-
-
-def _float(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in HALF else tensor
-
-
-def _of_each(loss: Any, n: int) -> Tensor:
-    """The loss of each of `n` samples; the mean where a sample has several, as of pixels."""
-    if not isinstance(loss, Tensor) or loss.numel() % n or not loss.numel():
-        given = tuple(loss.shape) if isinstance(loss, Tensor) else f"a `{type(loss).__name__}`"
-        raise ValueError(
-            f"the loss cannot tell samples apart: of a batch of {n} it gives {given} with "
-            '`reduction="none"`'
-        )
-    return loss.reshape(n) if loss.numel() == n else loss.reshape(n, -1).float().mean(1)
+def _is_index(code: Any) -> bool:
+    whole = isinstance(code, Tensor) and not code.ndim and not code.is_floating_point()
+    return whole and code.dtype is not torch.bool
 
 
 def _takes_reduction(loss_func: Any) -> bool:

@@ -1,8 +1,10 @@
 """A loader's data from the first item to the last, whatever order the loader itself has."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast, runtime_checkable
 
+import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -12,8 +14,10 @@ from torch.utils.data import (
 )
 
 from learnlite.data.loader import Loader
-from learnlite.data.torch_loader import kept_generators
-from learnlite.seeds import kept_rng
+from learnlite.data.stream import Stream
+from learnlite.data.torch_loader import kept_generators, seed_loader
+from learnlite.seeds import draw_seed, kept_rng, mix, seed_torch
+from learnlite.types import Batch, EpochLoader
 
 
 @runtime_checkable
@@ -45,6 +49,62 @@ def in_order(loader: Any, *, training: bool = False) -> Any:
             return loader
         return loader.like(dataset)
     return _torch_in_order(loader) if type(loader) is DataLoader else loader
+
+
+class Turn:
+    """A loader whose epoch is number `k`, with draws that follow from `seed` and `k` alone.
+
+    >>> list(Turn(Loader(range(5), bs=3), seed=1, k=2, device=torch.device("cpu")))
+    [tensor([0, 1, 2]), tensor([3, 4])]
+    """
+
+    def __init__(self, loader: Any, seed: int, k: int, device: torch.device) -> None:
+        self.loader = loader
+        self.seed = mix(seed, k)
+        self.k = k
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(self.k)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches, whatever epoch is asked for."""
+        seed_torch(self.seed, self.device)
+        if isinstance(self.loader, EpochLoader):
+            return self.loader.batches(self.k, start)
+        seed_loader(self.loader, self.seed)
+        return itertools.islice(iter(self.loader), start, None)
+
+
+def some_items(loader: Any, n: int, *, shuffle: bool) -> Any:
+    """A batch of at most `n` items as validation sees them, drawn at random or the first ones.
+
+    They are drawn from torch's global generator. A list of batches, or a stream, gives its first
+    batch, whatever its size.
+
+    >>> some_items(Loader(range(100), bs=64, shuffle=True), 3, shuffle=False)
+    tensor([0, 1, 2])
+    """
+    if isinstance(loader, Loader):
+        loader = in_order(loader)
+        return loader.like(
+            loader.dataset,
+            bs=min(n, loader.n),
+            shuffle=shuffle,
+            num_workers=0,
+            seed=draw_seed() if shuffle else loader.seed,
+        ).one_batch()
+    is_map = type(loader) is DataLoader and not isinstance(loader.dataset, IterableDataset)
+    if is_map and loader.batch_sampler is not None:
+        total = len(cast(Any, loader.dataset))
+        chosen = torch.randperm(total) if shuffle else torch.arange(total)
+        with kept_rng():
+            return loader.collate_fn([loader.dataset[i] for i in chosen[:n].tolist()])
+    with kept_rng():
+        return loader.one_batch() if isinstance(loader, Stream) else next(iter(loader))
 
 
 def _torch_in_order(loader: Any) -> Any:

@@ -12,6 +12,7 @@ from learnlite.data.batch import as_device, default_device, move, split_batch
 from learnlite.data.loader import Loader
 from learnlite.data.loader_checks import check_loader
 from learnlite.data.sampling import Order
+from learnlite.data.single import batch_of, labels_of
 from learnlite.data.stream import Stream
 from learnlite.data.tensors import TensorItems, n_classes, tensor_sets
 from learnlite.data.torch_loader import first_of_torch
@@ -251,6 +252,15 @@ class DataLoaders:
             parts = tfm(parts, kinds, training)
         return parts
 
+    def is_raw(self, batch: Batch) -> bool:
+        """Whether a batch is as loaders give it, before the batch transforms: images are bytes.
+
+        Without images that cannot be told, and the answer is yes.
+        """
+        parts = [batch] if isinstance(batch, Tensor) else batch
+        images = [part for part, kind in zip(parts, self.kinds, strict=False) if kind == "image"]
+        return not any(isinstance(part, Tensor) and part.is_floating_point() for part in images)
+
     def one_batch(self, i: int = 0) -> Batch:
         """The first batch of loader `i`, as the model gets it, on the device.
 
@@ -272,6 +282,17 @@ class DataLoaders:
             with kept_rng():
                 batch = loader.one_batch() if isinstance(loader, Stream) else next(iter(loader))
         return move(batch, self.device)
+
+    def batch_of(self, items: Sequence[Any]) -> Batch:
+        """A batch of single items, as the validation loader would give it, made here and now."""
+        return batch_of(self.valid if self.valid is not None else self.train, items)
+
+    def decode_preds(self, decoded: Any, inputs: Any = None) -> list[Any]:
+        """What is predicted for each item, as people read it: the names of classes, numbers.
+
+        `decoded` is what `get_preds(with_decoded=True)` gives, `inputs` the batch it belongs to.
+        """
+        return labels_of(decoded, self.vocab)
 
     def test_dl(self, items: Any, **settings: Any) -> Loader:
         """A loader like the validation one over new items: a dataset, or tensors.

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learnlite.losses.classes import ClassLoss
+
 _CLASSES = (nn.CrossEntropyLoss, F.cross_entropy)
 _LOG_CLASSES = (nn.NLLLoss, F.nll_loss)
 _LABELS = (nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits, nn.MultiLabelSoftMarginLoss)
@@ -31,8 +33,10 @@ def activation_of(loss_func: Any) -> Callable[[Any], Any]:
     return _on_tensors(torch.sigmoid) if _is_one_of(loss_func, _LABELS) else _same
 
 
-def decodes_of(loss_func: Any) -> Callable[[Any], Any]:
+def decodes_of(loss_func: Any, usual: Any = None) -> Callable[[Any], Any]:
     """What makes labels, or numbers, of what `activation_of` gave.
+
+    A loss that nobody knows is taken as one for classes where that is `usual` for the data.
 
     >>> decodes_of(nn.CrossEntropyLoss())(torch.tensor([[0.2, 0.8]]))
     tensor([1])
@@ -42,7 +46,9 @@ def decodes_of(loss_func: Any) -> Callable[[Any], Any]:
         return own if _is_users(loss_func) else _on_tensors(own)
     if _is_one_of(loss_func, (*_CLASSES, *_LOG_CLASSES, *_MARGINS)):
         return _on_tensors(_likeliest)
-    return _on_tensors(_likely) if _is_one_of(loss_func, (*_LABELS, *_CHANCES)) else _same
+    if _is_one_of(loss_func, (*_LABELS, *_CHANCES)):
+        return _on_tensors(_likely)
+    return decodes_of(usual) if isinstance(usual, ClassLoss) else _same
 
 
 def _is_users(loss_func: Any) -> bool:

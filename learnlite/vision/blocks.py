@@ -65,6 +65,14 @@ class Block:
         """An element of a batch as people read it."""
         return value
 
+    def as_target(self, preds: Tensor) -> Tensor:
+        """Decoded outputs of a batch in the form of its targets, as a model may shape them freely.
+
+        >>> PointBlock().as_target(torch.zeros(8, 4)).shape
+        torch.Size([8, 2, 2])
+        """
+        return preds
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -189,6 +197,9 @@ class RegressionBlock(_LabelBlock):
     def __init__(self, n_out: int | None = None) -> None:
         self.labels = RegressionSetup(n_out)
 
+    def as_target(self, preds: Tensor) -> Tensor:
+        return preds.flatten() if self.c == 1 else preds
+
     @property
     def loss_func(self) -> LossFunc:
         return MSELossFlat()
@@ -220,6 +231,9 @@ class PointBlock(Block):
             raise ValueError(f"{item} has {len(points)} points, the first item {self._n}")
         make: Any = tv_tensors.KeyPoints
         return make(points, canvas_size=_canvas(size, "points", item))
+
+    def as_target(self, preds: Tensor) -> Tensor:
+        return preds.reshape(len(preds), -1, 2)
 
 
 class BBoxBlock(Block):
@@ -277,7 +291,10 @@ def _stacked(elements: list[Any]) -> Tensor:
             f"the items of a batch differ in shape, as {shown}; make them one size by "
             "`item_tfms=Resize(224)`"
         )
-    return torch.stack([element.as_subclass(Tensor) for element in elements])
+    tensors = [element.as_subclass(Tensor) for element in elements]
+    if first.ndim == 3 and first.stride(0) == 1:  # pixel by pixel, as decoders give them
+        return torch.stack([tensor.permute(1, 2, 0) for tensor in tensors]).permute(0, 3, 1, 2)
+    return torch.stack(tensors)
 
 
 def _padded(elements: list[Tensor]) -> Tensor:

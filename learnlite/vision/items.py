@@ -13,6 +13,7 @@ from learnlite.vision.blocks import BBoxLblBlock, Block
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.pixel_store import Kept
+from learnlite.vision.test_items import as_ours
 
 Getter = Callable[[Any], Any]
 
@@ -99,15 +100,34 @@ class BlockItems:
         )
 
     def test_set(self, items: Any, with_labels: bool = False) -> "BlockItems":
-        """Other items in the way of validation; without labels they are inputs only."""
+        """Other items in the way of validation; without labels they are inputs only.
+
+        What is an input already, as an image or a file where our items are rows of a table, needs
+        no getter.
+        """
         n = len(self.blocks) if with_labels else self.n_inp
+        items, getters = as_ours(items, self.items, self.getters[:n], is_inputs=n == 1)
         return BlockItems(
             items,
             self.blocks[:n],
-            self.getters[:n],
+            getters,
             self.item_tfms,
             training=False,
             n_inp=self.n_inp,
+        )
+
+    def in_mode(self, training: bool) -> "BlockItems":
+        """The same items, changed as in training or as in validation."""
+        if training == self.training:
+            return self
+        return BlockItems(
+            self.items,
+            self.blocks,
+            self.getters,
+            self.item_tfms,
+            training=training,
+            n_inp=self.n_inp,
+            bad=self.bad,
         )
 
     @property

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from learnlite.data import DataLoaders, Loader
 from learnlite.data.batch import move
+from learnlite.data.single import row_of
 from learnlite.seeds import kept_rng
 from learnlite.vision.batch_tfms import BatchTfms
 from learnlite.vision.blocks import Block
 from learnlite.vision.items import BlockItems
-from learnlite.vision.show import show_items
+from learnlite.vision.show import show_items, show_predictions
 
 
 class BlockLoaders(DataLoaders):
@@ -46,10 +47,7 @@ class BlockLoaders(DataLoaders):
         """
         parts = [batch] if isinstance(batch, Tensor) else batch
         columns = [part.detach().cpu() for part in parts]
-        is_raw = any(
-            kind == "image" and part.dtype == torch.uint8
-            for part, kind in zip(columns, self.kinds, strict=False)
-        )
+        is_raw = "image" in self.kinds and self.is_raw(columns)
         tfms = [] if is_raw else [tfm for tfm in self.batch_tfms if isinstance(tfm, BatchTfms)]
         for tfm in reversed(tfms):
             columns = list(tfm.decode(tuple(columns), self.kinds[: len(columns)]))
@@ -79,6 +77,61 @@ class BlockLoaders(DataLoaders):
             batch = self._one_item_often(max_n, dl) if unique else self.one_batch(dl)
         items = self.decode_batch(batch, max_n)
         return show_items(items, self.kinds, nrows=nrows, ncols=ncols, figsize=figsize)
+
+    def decode_preds(self, decoded: Any, inputs: Any = None) -> list[Any]:
+        """What is predicted for each item, as people read it; points in the pixels of `inputs`."""
+        n_inp = cast(BlockItems, self.train.dataset).n_inp
+        blocks, kinds = self.blocks[n_inp:], set(self.kinds[n_inp:])
+        parts = decoded if isinstance(decoded, tuple) else (decoded,)
+        if len(parts) != len(blocks) or not all(isinstance(part, Tensor) for part in parts):
+            return super().decode_preds(decoded, inputs)
+        targets = [block.as_target(part) for block, part in zip(blocks, parts, strict=True)]
+        if inputs is not None and kinds & {"points", "image"}:
+            xs = inputs if isinstance(inputs, tuple) else (inputs,)
+            items = self.decode_batch((*xs, *targets), len(targets[0]))
+            rows = [item[n_inp:] for item in items]
+        else:
+            columns = [
+                [block.decode(one) for one in part]
+                for block, part in zip(blocks, targets, strict=True)
+            ]
+            rows = list(zip(*columns, strict=True))
+        return [row[0] if len(blocks) == 1 else row for row in rows]
+
+    def show_results(
+        self,
+        batch: Any,
+        decoded: Any,
+        max_n: int = 9,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> Any:
+        """Draw the items of a batch with what they are and, below or beside it, what is predicted.
+
+        `decoded` is what `get_preds(with_decoded=True)` gives for the batch. A title is green where
+        both agree.
+        """
+        if self.is_raw(batch):
+            batch = self.transformed(move(batch, self.device), training=False)
+        n_inp = cast(BlockItems, self.train.dataset).n_inp
+        items = self.decode_batch(batch, max_n)
+        rows = [row_of(decoded, i) for i in range(len(items))]
+        stacked = (
+            tuple(torch.stack(part) for part in zip(*rows, strict=True))
+            if isinstance(decoded, tuple)
+            else torch.stack(rows)
+        )
+        inputs = tuple(part[: len(items)].cpu() for part in batch[:n_inp])
+        preds = self.decode_preds(stacked, inputs)
+        return show_predictions(
+            items,
+            [pred if isinstance(decoded, tuple) else (pred,) for pred in preds],
+            self.kinds,
+            nrows=nrows,
+            ncols=ncols,
+            figsize=figsize,
+        )
 
     def _one_item_often(self, n: int, dl: int) -> Any:
         loader: Loader = self.loaders[dl]

@@ -12,6 +12,7 @@ from learnlite.plots import pyplot
 
 _WIDTH = 3.0  # inches of one picture
 _COLOURS = 20  # of masks
+_RIGHT, _WRONG = "#1a7f37", "#cf222e"  # green and red that can be read on white
 
 
 def show_image(
@@ -65,6 +66,57 @@ def show_items(
     for ax, item in zip(panels, items, strict=False):
         show_item(item, kinds, ax)
     return panels
+
+
+def show_predictions(
+    items: Sequence[tuple[Any, ...]],
+    preds: Sequence[tuple[Any, ...]],
+    kinds: Sequence[str | None],
+    *,
+    nrows: int | None = None,
+    ncols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Any:
+    """Draw decoded items with what is predicted for them, in the form of their last elements.
+
+    Labels and numbers stand in the title, the target's above the prediction's; what lies over an
+    image is drawn on two of them, the target's on the left. Items without targets have one.
+    """
+    n_targets = len(preds[0])
+    n_inp = len(kinds) - n_targets
+    has_target = bool(items) and len(items[0]) > n_inp
+    if not any(kinds[n_inp:]):
+        panels = _grid(len(items), nrows, ncols, figsize)
+        for ax, item, pred in zip(panels, items, preds, strict=True):
+            show_item(item[:n_inp], kinds[:n_inp], ax)
+            _title_both(ax, item[n_inp:], pred)
+        return panels
+    times = 2 if has_target else 1
+    columns = ncols or (ceil(len(items) / nrows) if nrows else ceil((len(items) / times) ** 0.5))
+    panels = _grid(times * len(items), None, times * columns, figsize)
+    for i, (item, pred) in enumerate(zip(items, preds, strict=True)):
+        drawn = {"target": item, "prediction": (*item[:n_inp], *pred)}
+        names = ("target", "prediction") if has_target else ("prediction",)
+        for ax, name in zip(panels[times * i :], names, strict=False):
+            show_item(drawn[name], kinds, ax)
+            told = ax.get_title()
+            ax.set_title(f"{name}: {told}" if told else name)
+    return panels
+
+
+def _title_both(ax: Any, target: tuple[Any, ...], pred: tuple[Any, ...]) -> None:
+    lines = [", ".join(_text(value) for value in part) for part in (target, pred) if part]
+    is_number = any(isinstance(part, float) for value in pred for part in _flat(value))
+    colour = "black"
+    if target and not is_number:
+        colour = _RIGHT if list(map(_flat, target)) == list(map(_flat, pred)) else _WRONG
+    ax.set_title("\n".join(lines), color=colour)
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    return cast(list[Any], value) if isinstance(value, list) else [value]
 
 
 def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> None:
