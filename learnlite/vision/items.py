@@ -13,7 +13,7 @@ from learnlite.vision.blocks import BBoxLblBlock, Block
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.pixel_store import Kept
-from learnlite.vision.test_items import as_ours
+from learnlite.vision.later_items import as_ours
 
 Getter = Callable[[Any], Any]
 
