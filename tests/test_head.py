@@ -1,0 +1,82 @@
+"""The head that `create_head` makes."""
+
+import pytest
+import torch
+from torch import nn
+
+from learnlite.layers import AdaptiveConcatPool2d, SigmoidRange
+from learnlite.vision.models.head import create_head
+
+
+def linears(head):
+    return [(m.in_features, m.out_features) for m in head if isinstance(m, nn.Linear)]
+
+
+def dropouts(head):
+    return [m.p for m in head if isinstance(m, nn.Dropout)]
+
+
+def test_the_head_of_the_defaults_has_two_linear_blocks_with_half_the_dropout_in_the_first():
+    head = create_head(64, 3)
+    assert isinstance(head[0], AdaptiveConcatPool2d)
+    assert linears(head) == [(128, 512), (512, 3)]  # two pools side by side: twice the channels
+    assert dropouts(head) == [0.25, 0.5]
+    assert head(torch.randn(2, 64, 5, 7)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"concat_pool": False}, [(64, 512), (512, 3)]),
+        ({"lin_ftrs": []}, [(128, 3)]),
+        ({"lin_ftrs": [32, 16]}, [(128, 32), (32, 16), (16, 3)]),
+        ({"lin_ftrs": [32], "lin_first": True}, [(128, 32), (32, 3)]),
+    ],
+)
+def test_the_widths_follow_the_settings(settings, expected):
+    head = create_head(64, 3, **settings)
+    assert linears(head) == expected
+    assert head(torch.randn(2, 64, 4, 4)).shape == (2, 3)
+
+
+def test_without_pool_the_head_takes_vectors():
+    assert create_head(64, 3, pool=False)(torch.randn(2, 64)).shape == (2, 3)
+
+
+def test_a_list_of_dropouts_gives_each_linear_layer_its_own_and_is_left_as_it_was():
+    ps = [0.1, 0.2]
+    assert dropouts(create_head(8, 3, ps=ps)) == [0.1, 0.2]
+    assert dropouts(create_head(8, 3, ps=ps, lin_first=True)) == [0.1, 0.2]
+    assert ps == [0.1, 0.2]
+
+
+def test_no_dropout_makes_no_layer():
+    assert dropouts(create_head(8, 3, ps=0)) == []
+
+
+def test_batch_norm_stands_where_it_was_asked_for():
+    def n_norms(**settings):
+        return sum(isinstance(m, nn.BatchNorm1d) for m in create_head(8, 3, **settings))
+
+    assert [n_norms(), n_norms(first_bn=False), n_norms(bn_final=True)] == [2, 1, 3]
+
+
+def test_y_range_bounds_the_outputs():
+    head = create_head(8, 1, y_range=(2, 5)).eval()
+    assert isinstance(head[-1], SigmoidRange)
+    pred = head(1000 * torch.randn(50, 8, 2, 2))
+    assert 2 <= pred.min() < pred.max() <= 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ps": [0.1, 0.2, 0.3]}, r"`ps` has 3 values, but the head has 2 linear layers"),
+        ({"ps": 1.5}, r"`ps` are shares of features to drop"),
+        ({"lin_ftrs": 512}, r"`lin_ftrs` is a list"),
+        ({"n_out": 0}, r"`n_out` must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_built_is_said(settings, message):
+    with pytest.raises(ValueError, match=message):
+        create_head(**{"nf": 8, "n_out": 2} | settings)
