@@ -1,5 +1,6 @@
 """What a model gets wrong, found by one pass over the data."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from torch import Tensor
@@ -72,6 +73,10 @@ class Interpretation:
     def source(self, i: int) -> Any:
         """What item `i` is made of, as a path, if its dataset keeps it; else its number."""
         return self._rows.source(i)
+
+    def images(self, indices: Sequence[int]) -> list[Tensor | None]:
+        """The images of these items as tensors of 0 to 1; None for an item that is no image."""
+        return self._rows.images(indices)
 
     def top_losses(self, k: int | None = None, largest: bool = True, items: bool = False) -> Any:
         """The `k` largest losses (all, if not given) and the numbers of their items.

@@ -23,6 +23,13 @@ class ShowsItems(Protocol):
     def show_batch(self, batch: Any = None, max_n: int = 9, **settings: Any) -> Any: ...
 
 
+@runtime_checkable
+class DecodesBatches(Protocol):
+    """Loaders that can read a batch that the model gets as people do."""
+
+    def decode_batch(self, batch: Any, max_n: int = 9) -> Sequence[tuple[Any, ...]]: ...
+
+
 class Rows:
     """The items of a loader in the data's order, each found again by its number.
 
@@ -68,6 +75,16 @@ class Rows:
             panel.set_title(title, fontsize=9)
         return panels
 
+    def images(self, indices: Sequence[int]) -> list[Tensor | None]:
+        """The images of these items, of 0 to 1; None for what is no image."""
+        batch = self.batch(indices)
+        if isinstance(self.dls, DecodesBatches):
+            firsts = [item[0] for item in self.dls.decode_batch(batch, len(indices))]
+        else:
+            inputs = self.dls.split(batch)[0]
+            firsts = _as_images(inputs[0] if isinstance(inputs, tuple) else None, len(indices))
+        return [x if isinstance(x, Tensor) and x.ndim == 3 else None for x in firsts]
+
     def _raw(self, indices: Sequence[int]) -> Batch:
         loader = self.loader
         if isinstance(loader, Loader):
@@ -111,16 +128,24 @@ def _joined(batches: Sequence[Any]) -> Any:
 def _draw(inputs: Any, nrows: Any = None, ncols: Any = None, figsize: Any = None) -> Any:
     """Inputs that have the shape of images, drawn as such."""
     image = inputs[0] if isinstance(inputs, tuple) else None
-    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in (1, 3):
+    images = _as_images(image, len(image) if isinstance(image, Tensor) else 1)
+    if images[0] is None:
         given = f"{tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
         raise TypeError(
             f"these inputs are no images to draw: a batch of them is {given}; "
             "`top_losses()` and `most_confused()` give the numbers of the items"
         )
-    pixels = image.detach().float().cpu().permute(0, 2, 3, 1)
-    low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
-    panels = grid(len(image), nrows, ncols, figsize)
-    for panel, one in zip(panels, (pixels - low) / (high - low).clamp_min(1e-6), strict=False):
-        panel.imshow(one.squeeze(-1).numpy(), cmap="gray")
+    panels = grid(len(images), nrows, ncols, figsize)
+    for panel, one in zip(panels, images, strict=True):
+        panel.imshow(cast(Tensor, one).permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray")
         panel.axis("off")
     return panels
+
+
+def _as_images(batch: Any, n: int) -> Sequence[Tensor | None]:
+    """Inputs that have the shape of images as numbers from 0 to 1, black what is least in each."""
+    if not isinstance(batch, Tensor) or batch.ndim != 4 or batch.shape[1] not in (1, 3):
+        return [None] * n
+    pixels = batch.detach().float().cpu()
+    low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
+    return list((pixels - low) / (high - low).clamp_min(1e-6))
