@@ -147,5 +147,5 @@ def test_no_number_at_all_is_no_chart():
 
 def test_an_unwritable_place_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="file"):
+    with pytest.raises(OSError, match="file"):
         write_report(Path(tmp_path / "file" / "r.html"), Curves())
