@@ -45,8 +45,9 @@ def named(value: Any, table: Mapping[str, T], argument: str) -> T:
     if not isinstance(value, str):
         return value
     if value not in table:
-        close = difflib.get_close_matches(value, table, 1)
-        advice = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(table)}"
+        lower = {name.lower(): name for name in table}
+        close = difflib.get_close_matches(value.lower(), lower, 1)
+        advice = f"did you mean `{lower[close[0]]}`?" if close else f"known are {', '.join(table)}"
         raise ValueError(f"`{argument}` is {value!r}, which is no name known here; {advice}")
     return table[value]
 
