@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
+from pathlib import PurePath
 from typing import Any, Self
 
 import torch
@@ -22,6 +23,7 @@ from learnlite.fits import Fits, length_of
 from learnlite.gathering import AsInTraining, GatherPreds, with_tfms
 from learnlite.losses.outputs import activation_of, decodes_of
 from learnlite.metrics import as_metrics
+from learnlite.predictions import PredictionTable
 from learnlite.seeds import kept_rng, mix
 from learnlite.types import listify
 
@@ -204,6 +206,47 @@ class Inference(Fits):
         shown = (*_several(inputs), *_several(targs))
         return show(shown, decoded, max_n=max_n, **settings)
 
+    def predictions_table(
+        self, items: Any = None, *, ds_idx: int = 1, dl: Any = None, with_classes: bool = False
+    ) -> PredictionTable:
+        """Predictions for new `items` (files, say), or for a loader, as a table.
+
+        Its columns: `item`, `target` where there is one, `prediction`, the `probability` of a
+        class, and with `with_classes` the probability of each class under its name.
+
+        >>> import torch
+        >>> from learnlite import DataLoaders, Learner
+        >>> x, y = torch.zeros(20, 4), torch.arange(20) % 2
+        >>> dls = DataLoaders.from_tensors(x, y, vocab=["no", "yes"], device="cpu")
+        >>> table = Learner(dls, torch.nn.Linear(4, 2)).predictions_table(torch.zeros(3, 4))
+        >>> list(table.columns), len(table)
+        (['item', 'prediction', 'probability'], 3)
+        """
+        dl = self._chosen(ds_idx, dl) if items is None else self.dls.test_dl(items)
+        try:
+            preds, targs, decoded = self.get_preds(dl=dl, with_decoded=True)
+        finally:
+            if items is not None and isinstance(dl, Loader):
+                dl.close()
+        labels = self.dls.decode_preds(decoded)
+        if any(isinstance(label, Tensor | dict) for label in labels[:1]):
+            raise ValueError(
+                "these predictions are no cells of a table, as masks are not; take them from "
+                "`learn.get_preds(dl=learn.dls.test_dl(items))`"
+            )
+        table = PredictionTable({"item": _names_of(dl, len(labels))})
+        if targs is not None:
+            several = isinstance(decoded, Tensor) and decoded.dtype is torch.bool
+            table["target"] = self.dls.decode_preds(targs > 0.5 if several else targs)
+        table["prediction"] = labels
+        if isinstance(preds, Tensor) and preds.ndim == 2 and _is_index(row_of(decoded, 0)):
+            table["probability"] = preds.gather(1, decoded.long().unsqueeze(1))[:, 0].tolist()
+        if with_classes:
+            names = self.dls.vocab or range(preds.shape[1])
+            for name, column in zip(names, preds.T.tolist(), strict=True):
+                table[str(name)] = column
+        return table
+
     def _chosen(self, ds_idx: Any, dl: Any) -> Any:
         """The loader that is meant: `dl`, or number `ds_idx`, or a loader given first."""
         if not isinstance(ds_idx, int):
@@ -273,6 +316,14 @@ class Inference(Fits):
                 "`tta` averages over augmentations, and `dls` has none: no `batch_tfms`, and "
                 "items that know no training mode; use `get_preds`"
             )
+
+
+def _names_of(dl: Any, n: int) -> list[Any]:
+    """What to call the items of a loader: their files or texts, else their numbers."""
+    items = getattr(getattr(dl, "dataset", None), "items", ())
+    if len(items) == n and all(isinstance(item, str | PurePath) for item in items):
+        return [str(item) for item in items]
+    return list(range(n))
 
 
 def _several(parts: Any) -> tuple[Any, ...]:
