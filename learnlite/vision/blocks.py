@@ -291,7 +291,7 @@ def _stacked(elements: list[Any]) -> Tensor:
             f"the items of a batch differ in shape, as {shown}; make them one size by "
             "`item_tfms=Resize(224)`"
         )
-    tensors = [element.as_subclass(Tensor) for element in elements]
+    tensors = [e if type(e) is Tensor else e.as_subclass(Tensor) for e in elements]
     if first.ndim == 3 and first.stride(0) == 1:  # pixel by pixel, as decoders give them
         return torch.stack([tensor.permute(1, 2, 0) for tensor in tensors]).permute(0, 3, 1, 2)
     return torch.stack(tensors)

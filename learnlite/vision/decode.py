@@ -4,9 +4,11 @@ Six formats, told by their first bytes and not by their names; a limit of pixels
 before any is decoded; every fault an `ImageError` that names the file.
 """
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from io import BytesIO
+from struct import Struct
 from typing import Any, cast
 
 import numpy as np
@@ -63,6 +65,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: each with Huffman's code
+_JPEG_FRAME = Struct(">BHHB")  # bits, height, width, channels
+_JPEG_TABLES = (0xDB, 0xC4, 0xDD, 0xFE)  # and comments
 _ORIENTATION = 0x0112  # the EXIF tag
 _AGAIN = "get it anew, or leave it out: `verify_images` finds such files"
 
@@ -99,20 +104,34 @@ def read_bytes(source: Any) -> tuple[bytes, str]:
         if not isinstance(data, bytes):
             raise TypeError("an image file must be opened in binary mode, `open(path, 'rb')`")
         return data, shown(str(getattr(source, "name", "file")))
-    name = shown(str(source))
+    name = str(source)
+    if len(name) > 100 or not name.isprintable():
+        name = shown(name)
     try:
-        with open(source, "rb", buffering=0) as file:
-            start = file.read(64)
-            if _reader(start) is None:
-                raise not_an_image(start, name)
-            file.seek(0)
-            return file.readall(), name
+        return _read_file(source, name), name
     except FileNotFoundError as error:
         way_out = "list the files anew if it has moved, or correct the path"
         raise ImageError(name, "does not exist", way_out) from error
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise ImageError(name, reason, "see to it that it is a file that you may read") from error
+
+
+def _read_file(path: Any, name: str) -> bytes:
+    # Not by `open`, whose file objects cost as much as a small photo's bytes.
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        start = os.read(fd, 64)
+        if _reader(start) is None:
+            raise not_an_image(start, name)
+        os.lseek(fd, 0, os.SEEK_SET)
+        size = os.fstat(fd).st_size
+        data = os.read(fd, size)
+        while len(data) < size and (more := os.read(fd, size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(fd)
 
 
 def open_header(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageFile:
@@ -123,14 +142,43 @@ def open_header(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageFi
     with faults_named(name, len(data)):
         # Not by `Image.open`, which only warns of a bomb, and knows formats that run programs.
         image = reader(BytesIO(data))
-    width, height = image.size
+    check_pixels(*image.size, name, max_pixels)
+    return image
+
+
+def check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Refuse to decode an image that is too large."""
     if width * height > max_pixels:
         raise ImageError(
             name,
             f"has {width:,} x {height:,} pixels, and at most {max_pixels:,} are decoded",
             "if you trust it, raise `max_pixels`; else leave it out",
         )
-    return image
+
+
+def plain_jpeg(data: bytes) -> tuple[int, int, int] | None:
+    """The (height, width, channels) of a usual JPEG, a few times quicker than by `open_header`.
+
+    None if anything is unusual: it is no JPEG, it is turned by EXIF, or has CMYK colours.
+
+    >>> from io import BytesIO
+    >>> file = BytesIO()
+    >>> Image.new("RGB", (6, 4)).save(file, "JPEG")
+    >>> plain_jpeg(file.getvalue()), plain_jpeg(b"GIF89a")
+    ((4, 6, 3), None)
+    """
+    at = 2 if data[:3] == b"\xff\xd8\xff" else len(data)
+    while at + 10 < len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _JPEG_FRAMES:
+            bits, height, width, channels = _JPEG_FRAME.unpack_from(data, at + 4)
+            is_usual = bits == 8 and height and width and channels in (1, 3)
+            return (height, width, channels) if is_usual else None
+        is_exif = marker == 0xE1 and data[at + 4 : at + 8] == b"Exif"
+        if is_exif or not (marker in _JPEG_TABLES or 0xE0 <= marker <= 0xEF):
+            return None
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from torchvision import tv_tensors
 from learnlite.vision.decode import (
     MAX_PIXELS,
     MODES,
+    check_pixels,
     converted,
     eight_bits,
     faults_named,
     open_header,
     orientation,
+    plain_jpeg,
     read_bytes,
     turned,
 )
@@ -46,15 +48,24 @@ class LazyImage:
         self._name = "image"
         self._data: bytes | None = None
         self._max_pixels = max_pixels
-        self._opened = False
+        self._image: Image.Image | None = None
         self._turn = 1
+        self._channels = 0  # of a JPEG; else 0
         if isinstance(source, Tensor | np.ndarray):
             self._image = image_of_array(cast(Any, source))
         elif isinstance(source, Image.Image):
             self._image = source
         else:
             self._data, self._name = read_bytes(source)
+            header = plain_jpeg(self._data)
+            if header is not None:  # Pillow may never be needed
+                height, width, self._channels = header
+                check_pixels(width, height, self._name, max_pixels)
+                self.size = (height, width)
+                return
             self._image = open_header(self._data, self._name, max_pixels)
+            if isinstance(self._image, JpegImageFile):
+                self._channels = len(self._image.getbands())
         self._turn = orientation(self._image)
         width, height = self._image.size
         self.size = (width, height) if self._turn >= 5 else (height, width)
@@ -66,8 +77,8 @@ class LazyImage:
     def read_scaled(self, at_least: tuple[int, int] | None = None) -> tuple[Tensor, int]:
         """The pixels, and how many of the original's one of them covers in each direction."""
         scale = self._scale(at_least)
-        if scale == 1 and self._turn == 1 and isinstance(self._image, JpegImageFile) and self._data:
-            pixels = _whole_jpeg(self._data, self._image.mode, self.mode)
+        if scale == 1 and self._turn == 1 and self._channels and self._data:
+            pixels = _whole_jpeg(self._data, self._channels, self.mode)
             if pixels is not None:
                 return pixels, scale
         return _pixels(self.open(at_least)), scale
@@ -78,12 +89,12 @@ class LazyImage:
         With `at_least` (height, width) a JPEG is decoded at a half, a quarter or an eighth, where
         that is still as large: only its larger blocks of frequencies are put together.
         """
-        image = self._image
+        image, self._image = self._image, None
         if self._data is None:
-            return converted(turned(image, self._turn), self.mode)
-        if self._opened:  # Pillow's image knows one scale
-            image = self._image = open_header(self._data, self._name, self._max_pixels)
-        self._opened = True
+            self._image = image
+            return converted(turned(cast(Image.Image, image), self._turn), self.mode)
+        if image is None:  # or was opened before: Pillow's image knows one scale
+            image = open_header(self._data, self._name, self._max_pixels)
         with faults_named(self._name, len(self._data)):
             if isinstance(image, JpegImageFile):
                 scale = self._scale(at_least)
@@ -93,7 +104,7 @@ class LazyImage:
             return converted(turned(image, self._turn), self.mode)
 
     def _scale(self, at_least: tuple[int, int] | None) -> int:
-        if at_least is None or self._data is None or not isinstance(self._image, JpegImageFile):
+        if at_least is None or not self._channels:
             return 1
         for scale in (8, 4, 2):
             large_enough = all(
@@ -234,14 +245,14 @@ class PILMask(PILImage):
         return Image.fromarray(codes if codes.dtype == np.uint8 else codes.astype(np.int32))
 
 
-def _whole_jpeg(data: bytes, stored: str, mode: str) -> Tensor | None:
+def _whole_jpeg(data: bytes, channels: int, mode: str) -> Tensor | None:
     """All pixels of a JPEG by torchvision's decoder, or None if that cannot be.
 
     With the bits of Pillow's, as both are libjpeg-turbo, and 15 to 20 % faster: it spares a copy.
     torchvision means to give its decoders up some day; then, as for broken files, Pillow does it.
     """
     number = _READ_MODES.get(mode)
-    if number is None or stored not in _READ_MODES:
+    if number is None or channels not in (1, 3):
         return None
     try:
         decode = cast(Any, torch.ops).image.decode_jpeg

@@ -38,14 +38,14 @@ class Cut:
     def pixels(self, pixels: Tensor, resample: Resample | None) -> Tensor:
         height, width = pixels.shape[-2:]
         bottom, right = self.top + self.height, self.left + self.width
-        inside = pixels[..., max(self.top, 0) : max(bottom, 0), max(self.left, 0) : max(right, 0)]
         if self.within((height, width)):
-            return inside
+            return pixels[..., self.top : bottom, self.left : right]
         if self.pad_mode != "zeros":
             rows = _folded(self.top, self.height, height, self.pad_mode)
             columns = _folded(self.left, self.width, width, self.pad_mode)
             return pixels[..., rows[:, None], columns]
         padded = pixels.new_zeros((*pixels.shape[:-2], self.height, self.width))
+        inside = pixels[..., max(self.top, 0) : max(bottom, 0), max(self.left, 0) : max(right, 0)]
         top, left = max(-self.top, 0), max(-self.left, 0)
         padded[..., top : top + inside.shape[-2], left : left + inside.shape[-1]] = inside
         return padded
@@ -83,11 +83,12 @@ class Scale:
         if resample == "nearest":
             rows, columns = (_nearest(pixels.shape[axis - 2], size[axis]) for axis in (0, 1))
             return pixels[..., rows[:, None], columns]
-        batch = pixels.reshape(-1, *pixels.shape[-3:])
+        is_one = pixels.ndim == 3
+        batch = pixels[None] if is_one else pixels.reshape(-1, *pixels.shape[-3:])
         # Bytes of a pixel side by side: twice as fast, and how decoders give them.
         batch = batch.contiguous(memory_format=torch.channels_last)
         new = F.interpolate(batch, size, mode=resample, antialias=True, align_corners=False)
-        return new.reshape(*pixels.shape[:-2], *size) if pixels.ndim != 3 else new[0]
+        return new[0] if is_one else new.reshape(*pixels.shape[:-2], *size)
 
     def points(self, xy: Tensor, size: Size) -> Tensor:
         return xy * xy.new_tensor([self.width / size[1], self.height / size[0]])
@@ -182,7 +183,7 @@ class Plan:
             return cast(Any, tv_tensors.KeyPoints)(xy, canvas_size=self.new_size)
         if isinstance(element, tv_tensors.BoundingBoxes):
             return self._boxes(element)
-        pixels = element.as_subclass(Tensor)
+        pixels = element if type(element) is Tensor else element.as_subclass(Tensor)
         if isinstance(element, tv_tensors.Mask):
             return tv_tensors.Mask(self._pixels(pixels, self.steps, "nearest"))
         steps = self.steps
