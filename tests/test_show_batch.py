@@ -14,11 +14,13 @@ from learnlite.vision.all import (
     IndexSplitter,
     MaskBlock,
     Normalize,
+    PILImageBW,
     PointBlock,
     aug_transforms,
     get_image_files,
     imagenet_stats,
     parent_label,
+    show_image,
 )
 
 
@@ -73,6 +75,23 @@ def test_a_class_has_one_colour_in_all_masks():
     first, second = (drawn(ax)[1] for ax in dls.show_batch(max_n=2))
     assert np.array_equal(first[-1, 0], second[-1, 0])
     assert not np.array_equal(first[0, 0], first[-1, 0])
+
+
+def test_grey_pictures_are_as_dark_as_they_are():
+    getters = [lambda i: np.full((8, 8), 100 + 5 * i, np.uint8), lambda i: i % 2]
+    made = DataBlock((ImageBlock(PILImageBW), CategoryBlock), getters=getters, splitter=last)
+    with pytest.warns(UserWarning, match="no item of the validation set"):
+        dls = made.dataloaders(range(6), bs=5, shuffle=False, device="cpu")
+    for batch in (dls.one_batch(), dls.raw_batch()):
+        for i, ax in enumerate(dls.show_batch(batch)):
+            assert np.allclose(drawn(ax)[0], (100 + 5 * i) / 255, atol=1 / 255)
+
+
+def test_titles_keep_to_the_width_of_their_picture():
+    ax = show_image(np.zeros((8, 8, 3), np.uint8), title="a long title about $ and more " * 3)
+    assert max(len(line) for line in ax.get_title().split("\n")) <= 32 + 1
+    assert ax.get_title().count(r"\$") == ax.get_title().count("$") == 2
+    ax.figure.canvas.draw()
 
 
 def test_two_images_of_an_item_stand_side_by_side():

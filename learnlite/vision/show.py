@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
+from textwrap import wrap
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from learnlite.plots import pyplot
 
 _WIDTH = 3.0  # inches of one picture
+_TITLE = 32  # characters that stand above one
 _COLOURS = 20  # of masks
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"  # green and red that can be read on white
 
@@ -34,7 +36,7 @@ def show_image(
     ax.imshow(pixels, **settings)
     ax.axis("off")
     if title is not None:
-        ax.set_title(_text(title))
+        ax.set_title(_wrapped(_text(title)))
     return ax
 
 
@@ -127,7 +129,9 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> No
     boxes: Any = None
     images = [value for value, kind in zip(item, kinds, strict=False) if kind == "image"]
     if images:
-        show_image(_side_by_side([_pixels(image) for image in images]), ax)
+        pixels = _side_by_side([_pixels(image) for image in images])
+        white = 255 if pixels.dtype == np.uint8 else 1
+        show_image(pixels, ax, vmin=0, vmax=white)  # else grey ones are all stretched to black
     for value, kind in zip(item, kinds, strict=False):
         if kind == "image":
             continue
@@ -138,7 +142,7 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> No
             style: Any = {"cmap": "tab20", "vmin": 0, "vmax": _COLOURS - 1}
             ax.imshow(codes, alpha=0.5, interpolation="nearest", **style)
         elif kind == "points":
-            ax.scatter(value[:, 0], value[:, 1], s=12, c="red", edgecolors="white", linewidths=0.5)
+            ax.scatter(value[:, 0], value[:, 1], s=36, c="red", edgecolors="white", linewidths=1)
         elif kind == "boxes":
             boxes = value
         elif has_boxes and isinstance(value, list):
@@ -150,17 +154,22 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> No
         _draw_boxes(ax, boxes, [])
     ax.axis("off")
     if titles:
-        ax.set_title(", ".join(titles))
+        ax.set_title(_wrapped(", ".join(titles)))
 
 
 def _draw_boxes(ax: Any, boxes: Tensor, labels: list[Any]) -> None:
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
+    around: list[Any] = [
+        withStroke(linewidth=3.5, foreground="black")
+    ]  # white alone is lost on white
     names = [*labels, *[""] * (len(boxes) - len(labels))]
     for (left, top, right, bottom), label in zip(boxes.tolist(), names, strict=False):
         if right <= left or bottom <= top:
             continue  # it fills up the batch
         box = Rectangle((left, top), right - left, bottom - top, fill=False, color="white", lw=2)
+        box.set_path_effects(around)
         ax.add_patch(box)
         if label != "":
             style = {"facecolor": "black", "alpha": 0.6, "pad": 1, "edgecolor": "none"}
@@ -173,7 +182,7 @@ def _grid(
     columns = ncols or (ceil(n / nrows) if nrows else max(ceil(n**0.5), 1))
     rows = nrows or max(ceil(n / columns), 1)
     size = figsize or (_WIDTH * columns, _WIDTH * rows)
-    _, panels = pyplot().subplots(rows, columns, figsize=size, squeeze=False)
+    _, panels = pyplot().subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     axes = list(panels.flat)
     for ax in axes[n:]:
         ax.axis("off")
@@ -208,6 +217,12 @@ def _side_by_side(images: list[Any]) -> Any:
         filling = [(0, tallest - image.shape[0]), stripe, *[(0, 0)] * (image.ndim - 2)]
         parts.append(np.pad(image, filling, constant_values=white))
     return np.concatenate(parts, axis=1)
+
+
+def _wrapped(title: str) -> str:
+    """A title as wide as a picture."""
+    lines = wrap(title.replace(r"\$", "$"), _TITLE)  # none ends between the two
+    return "\n".join(lines).replace("$", r"\$")
 
 
 def _text(value: Any) -> str:
