@@ -46,6 +46,13 @@ def test_every_python_block_of_the_docs_runs(
         close_figures()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_of_a_page_is_there_small_and_described(page: Path) -> None:
+    for told, name in re.findall(r"!\[(.*?)\]\((?!https?:)(.*?)\)", page.read_text()):
+        assert told, f"{name} has no words for those who do not see it"
+        assert (page.parent / name).stat().st_size < 120_000
+
+
 def test_a_block_that_is_not_run_says_why() -> None:
     silent = [
         f"{page.name}:{block.line}"
