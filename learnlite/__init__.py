@@ -58,6 +58,7 @@ from learnlite.events import (
     CancelValidException,
     Order,
 )
+from learnlite.export import register_transform
 from learnlite.hooks import Hook, Hooks, hook_output, hook_outputs
 from learnlite.interpret import (
     ClassificationInterpretation,
@@ -66,6 +67,7 @@ from learnlite.interpret import (
     SegmentationInterpretation,
 )
 from learnlite.learner import Learner
+from learnlite.loading import load_learner
 from learnlite.losses import (
     BCEWithLogitsLossFlat,
     CrossEntropyLossFlat,
@@ -106,6 +108,7 @@ from learnlite.metrics import (
     top_k_accuracy,
 )
 from learnlite.optim import SGD, Adam, Lamb, RAdam, RMSProp
+from learnlite.recipe import register_model
 from learnlite.schedules import (
     SchedCos,
     SchedExp,
@@ -228,11 +231,14 @@ __all__ = [
     "error_rate",
     "hook_output",
     "hook_outputs",
+    "load_learner",
     "mae",
     "minimum",
     "mse",
     "on",
     "perplexity",
+    "register_model",
+    "register_transform",
     "rmse",
     "slide",
     "steep",

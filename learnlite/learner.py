@@ -18,6 +18,7 @@ from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.show import ProgressBar
 from learnlite.data import DataLoaders
 from learnlite.dispatch import Callbacks
+from learnlite.export.write import write_learner
 from learnlite.inference import Inference
 from learnlite.losses import infer_loss
 from learnlite.metrics import as_metrics
@@ -236,6 +237,16 @@ class Learner(Inference):
         if opt is not None:
             self.opt.load_state_dict(opt)
         return self
+
+    def export(self, fname: str | Path = "export.ll") -> Path:
+        """Write `path/fname`, from which `load_learner` makes a learner to predict with.
+
+        It holds weights, and plain values for all that is done to an item before the model; neither
+        code nor data. What cannot be told so is named.
+        """
+        path = self.path / fname
+        write_learner(self, path)
+        return path
 
     if not TYPE_CHECKING:
 

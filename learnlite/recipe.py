@@ -113,7 +113,7 @@ def build(recipe: Recipe) -> nn.Module:
         close = difflib.get_close_matches(recipe.name, _BUILDERS, 1, 0.75)
         meant = f"did you mean `{close[0]}`?" if close else "`register_model` registers your own"
         raise ValueError(f"no model is registered as `{recipe.name[:80]}`; {meant}")
-    args = cast(dict[str, Any], _plain(recipe.args, "the arguments"))
+    args = cast(dict[str, Any], plain(recipe.args, "the arguments"))
     for name, value in found.fixed.items():
         if args.get(name, value) != value:
             raise ValueError(f"a recipe of `{recipe.name}` has `{name}={value!r}` and no other")
@@ -151,7 +151,7 @@ def _registered(name: str, make: Any, fixed: Mapping[str, Any]) -> Any:
     _check_free(name, make)
     _BUILDERS[name] = _Builder(make, dict(fixed))
     if isinstance(make, type):
-        _record_instances(name, make, signature, fixed)
+        record_instances(name, make, signature, fixed)
         return make
 
     @functools.wraps(make)
@@ -165,9 +165,10 @@ def _registered(name: str, make: Any, fixed: Mapping[str, Any]) -> Any:
     return recorded
 
 
-def _record_instances(
+def record_instances(
     name: str, cls: type[Any], signature: inspect.Signature, fixed: Mapping[str, Any]
 ) -> None:
+    """Let each instance of a class tell its recipe."""
     initialize = cls.__init__
 
     @functools.wraps(initialize)
@@ -179,9 +180,7 @@ def _record_instances(
     cls.__init__ = recorded
 
 
-def _record(
-    model: nn.Module, name: str, bound: inspect.BoundArguments, fixed: Mapping[str, Any]
-) -> None:
+def _record(model: Any, name: str, bound: inspect.BoundArguments, fixed: Mapping[str, Any]) -> None:
     given = set(bound.arguments)
     bound.apply_defaults()
     args: dict[str, Any] = {}
@@ -190,7 +189,7 @@ def _record(
         is_rest = bound.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD
         for each, part in value.items() if is_rest else ((key, value),):
             try:
-                args[each] = fixed[each] if each in fixed else _plain(part, each)
+                args[each] = fixed[each] if each in fixed else plain(part, each)
             except TypeError as error:
                 if key not in given:  # its own default needs no saying
                     continue
@@ -200,7 +199,7 @@ def _record(
     vars(model)["recipe"] = Recipe(name, args)
 
 
-def _plain(value: Any, name: str) -> Any:
+def plain(value: Any, name: str) -> Any:
     """A copy of plain values; of anything else a TypeError that names it."""
     if value is None or isinstance(value, bool | str):
         return value
@@ -209,11 +208,11 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, numbers.Real) and math.isfinite(value):
         return float(value)
     if isinstance(value, list | tuple):
-        return [_plain(part, name) for part in cast("list[Any]", value)]
+        return [plain(part, name) for part in cast("list[Any]", value)]
     if isinstance(value, dict):
         parts = cast(dict[Any, Any], value)
         if all(isinstance(key, str) for key in parts):
-            return {key: _plain(part, name) for key, part in parts.items()}
+            return {key: plain(part, name) for key, part in parts.items()}
     raise TypeError(
         f"`{name}={getattr(value, '__name__', None) or repr(value)[:60]}`, which is no plain value"
     )

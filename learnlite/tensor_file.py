@@ -43,6 +43,7 @@ _TYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
+_PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 
@@ -197,7 +198,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[str, int, int]:
     file.seek(0)
     first = file.read(9)
     length = int.from_bytes(first[:8], "little")
-    if first[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+    if first[:2] in _PICKLES and first[8:] != b"{":
         raise FileError(
             f"{path} is a pickle, as `torch.save` and fastai's `export` write, which could run "
             "code; weights in it are for `learn.load`, whole learners are exported anew"
