@@ -10,6 +10,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from learnlite.layers.activations import Activation
 from learnlite.layers.init import Init, icnr_init, init_linear, trunc_normal_
 from learnlite.layers.pool import of_ndim
+from learnlite.layers.shape import Row
 
 NormType = Enum(
     "NormType", ["Batch", "BatchZero", "Weight", "Spectral", "Instance", "InstanceZero"]
@@ -67,7 +68,7 @@ def _norm(norm: Any, zero: bool) -> nn.Module:
     return norm
 
 
-class ConvLayer(nn.Sequential):
+class ConvLayer(Row):
     """A convolution from `ni` to `nf` channels, its norm and its activation.
 
     By default the size stays (divided by `stride`, rounded up), the convolution has a bias only if
@@ -128,7 +129,7 @@ def _half(ks: int | tuple[int, ...]) -> int | tuple[int, ...]:
     return (ks - 1) // 2 if isinstance(ks, int) else tuple((size - 1) // 2 for size in ks)
 
 
-class LinBnDrop(nn.Sequential):
+class LinBnDrop(Row):
     """Batch norm, dropout and a linear layer (before them with `lin_first`), as heads have them.
 
     >>> LinBnDrop(4, 2, p=0.5, act=nn.ReLU())
@@ -170,7 +171,7 @@ class Embedding(nn.Embedding):
         trunc_normal_(self.weight, std=std)
 
 
-class PixelShuffle_ICNR(nn.Sequential):  # noqa: N801  # fastai's name
+class PixelShuffle_ICNR(Row):  # noqa: N801  # fastai's name
     """Enlarges `scale` times: each pixel is made into a square, from `ni` to `nf` channels.
 
     It begins as the nearest pixel repeated (`icnr_init`); `blur` smooths over each 2 by 2.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnlite.layers.shape import Flatten
+from learnlite.layers.shape import Flatten, Row
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ def adaptive_pool(pool_type: str) -> Callable[[int], nn.Module]:
     return kinds[pool_type]
 
 
-class PoolFlatten(nn.Sequential):
+class PoolFlatten(Row):
     """One number a channel from each image.
 
     >>> PoolFlatten()(torch.zeros(4, 3, 8, 8)).shape
@@ -155,7 +155,7 @@ class BlurPool(nn.Module):
         return f"stride={self.stride}"
 
 
-class MaxBlurPool(nn.Sequential):
+class MaxBlurPool(Row):
     """The maximum over windows of `ks`, one every pixel, shrunk by `stride` with a `BlurPool`.
 
     >>> MaxBlurPool(2)(torch.zeros(1, 1, 7, 7)).shape

@@ -147,6 +147,23 @@ class SigmoidRange(nn.Module):
         return f"low={self.low}, high={self.high}"
 
 
+class Row(nn.Sequential):
+    """What is built as one thing but is layers in a row; a slice of it is a plain `nn.Sequential`.
+
+    >>> class Pair(Row):
+    ...     def __init__(self, n: int) -> None: super().__init__(nn.Linear(n, n), nn.ReLU())
+    >>> Pair(2)[1:]
+    Sequential(
+      (1): ReLU()
+    )
+    """
+
+    def __getitem__(self, idx: Any) -> Any:
+        if isinstance(idx, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[idx]))  # type: ignore[arg-type]  # no None in a row
+        return super().__getitem__(idx)
+
+
 def sequential(*args: Any) -> nn.Sequential:
     """An `nn.Sequential` of layers and functions; or of a dict of them, by name.
 

@@ -24,6 +24,7 @@ from learnlite.layers import (
     NormType,
     Pool,
     ResBlock,
+    Row,
     SEBlock,
     SEResNeXtBlock,
     init_cnn,
@@ -36,7 +37,7 @@ Block = Callable[..., nn.Module]
 _WIDTHS = (64, 128, 256, 512)  # of the first four groups of blocks; further ones have 256
 
 
-class XResNet(nn.Sequential):
+class XResNet(Row):
     """A residual network: a stem, `layers[i]` blocks in group i, pooling and a linear layer.
 
     `widen` scales the channels of all blocks, `sa` adds self-attention after the first group; what
