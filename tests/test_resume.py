@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from tiny import digits_loaders, net, silent
+from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -74,6 +75,36 @@ def test_torchs_schedulers_of_epochs_go_on_at_the_right_rate(factory, event):
         fresh.fit(3, resume=state)
         assert same(whole, fresh)
         assert whole.recorder.lrs == fresh.recorder.lrs
+
+
+@pytest.mark.parametrize("mode", ["row", "batch"])
+def test_a_net_that_leaves_out_layers_by_chance_goes_on_with_the_same_ones(mode):
+    depth = pytest.importorskip("torchvision.ops").StochasticDepth
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.drop = nn.Linear(16, 16), depth(0.5, mode)
+
+        def forward(self, x):
+            return x + self.drop(self.body(x).relu())
+
+    def made(seed=0):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(8, 16), Residual(), Residual(), nn.Linear(16, 4))
+        return silent(Learner(digits_loaders(seed=2), model, metrics=accuracy, lr=0.02, seed=1))
+
+    whole = made()
+    for state in states_of(whole)[1::4]:
+        fresh = made(9)
+        fresh.fit(3, resume=state)
+        assert same(whole, fresh)
+    with_all = made()
+    for layer in with_all.model.modules():
+        if isinstance(layer, depth):
+            layer.p = 0.0
+    with_all.fit(3)
+    assert not same(whole, with_all), "layers are left out"
 
 
 def test_what_the_events_of_an_epoch_do_is_done_once_whether_it_was_cut_or_not():
