@@ -203,10 +203,14 @@ def _smaller(before: Shape, after: Shape) -> bool:
 
 
 def _check_maps(encoder: nn.Module, maps: Sequence[Shape]) -> None:
-    grows = any(a[2] < b[2] or a[3] < b[3] for a, b in pairwise(maps))
-    if not maps or any(len(shape) != 4 for shape in maps) or grows:
-        given = ", ".join(str(shape) for shape in maps[-4:]) or "none"
-        raise ValueError(
-            f"a U-Net needs maps (batch, channels, height, width), none larger than the one before "
-            f"it, but the last of this `{type(encoder).__name__}` are {given}"
-        )
+    if maps and all(len(shape) == 4 for shape in maps) and not _any_grows(maps):
+        return
+    given = ", ".join(str(shape) for shape in maps[-4:]) or "none"
+    raise ValueError(
+        f"a U-Net needs maps (batch, channels, height, width), none larger than the one before it, "
+        f"but the last of this `{type(encoder).__name__}` are {given}"
+    )
+
+
+def _any_grows(maps: Sequence[Shape]) -> bool:
+    return any(a[2] < b[2] or a[3] < b[3] for a, b in pairwise(maps))

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnlite.layers import (
+    ACTIVATIONS,
+    NORM_TYPES,
     Activation,
     BatchNorm,
     ConvLayer,
@@ -20,6 +22,7 @@ from learnlite.layers import (
     SigmoidRange,
     TakesInput,
     apply_init,
+    named,
 )
 from learnlite.vision.models.stages import find_stages, run_stages
 
@@ -89,7 +92,8 @@ class DynamicUnet(nn.Module):
     enlarged, in the last block only with `blur_final`; `self_attention` stands in the third block
     from the end; `last_cross` joins the image itself before the end, and `bottle` halves the
     channels there; `y_range` keeps what it gives between two numbers. What else is given goes to
-    each `ConvLayer`. `unet[0]` is the encoder, `unet[1:]` the rest.
+    each `ConvLayer`. `act_cls` and `norm_type` may be names, as "Mish" and "Batch". `unet[0]` is
+    the encoder, `unet[1:]` the rest.
 
     >>> encoder = nn.Sequential(ConvLayer(3, 8, stride=2), ConvLayer(8, 16, stride=2))
     >>> unet = DynamicUnet(encoder, n_out=2, img_size=(32, 32))
@@ -108,9 +112,9 @@ class DynamicUnet(nn.Module):
         y_range: tuple[float, float] | None = None,
         last_cross: bool = True,
         bottle: bool = False,
-        act_cls: Activation = nn.ReLU,
+        act_cls: str | Activation = nn.ReLU,
         init: Init | None = nn.init.kaiming_normal_,
-        norm_type: NormType | None = None,
+        norm_type: str | NormType | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__()
@@ -119,7 +123,10 @@ class DynamicUnet(nn.Module):
         stages = find_stages(encoder, img_size)
         self.paths, self.kept = stages.paths, stages.kept
         *skips, ni = stages.channels
-        shuffle: dict[str, Any] = {"act_cls": act_cls, "norm_type": norm_type}
+        shuffle: dict[str, Any] = {
+            "act_cls": named(act_cls, ACTIVATIONS, "act_cls"),
+            "norm_type": named(norm_type, NORM_TYPES, "norm_type"),
+        }
         options: dict[str, Any] = {**shuffle, **kwargs}
         last: dict[str, Any] = {**options, "act_cls": None}
         middle = nn.Sequential(ConvLayer(ni, ni * 2, **options), ConvLayer(ni * 2, ni, **options))
