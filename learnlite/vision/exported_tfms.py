@@ -86,7 +86,8 @@ def _interpolated(cls: Any) -> Any:
 
 def _tell_resize(tfm: Any) -> Told:
     told = {name: getattr(tfm, name) for name in ("size", "max_size", "antialias")}
-    return told | {"interpolation": tfm.interpolation.value}
+    mode = tfm.interpolation
+    return told | {"interpolation": mode.value if isinstance(mode, InterpolationMode) else mode}
 
 
 def _tell_pad(tfm: Any) -> Told:
