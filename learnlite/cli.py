@@ -1,7 +1,8 @@
-"""The command line: `learnlite demo`, `learnlite doctor`, `learnlite cache`.
+"""The command line: `learnlite train`, `learnlite predict` and the others.
 
 A command is a module with `options(parser)` and `run(args)`; a row in `COMMANDS` makes it known.
-What a user can mend raises an `OSError` or is refused by `argparse`: text, no traceback, status 2.
+What a user can mend raises an `OSError` or a `RefusedError`, or is refused by `argparse`: text, no
+traceback, status 2.
 """
 
 import argparse
@@ -12,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import learnlite
-from learnlite import demo, doctor
+from learnlite.commands import cache, demo, doctor, export, lr_find, predict, train
+from learnlite.commands.given import RefusedError
 
 
 class Command(NamedTuple):
@@ -23,24 +25,14 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], None]
 
 
-def _cache_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clear", action="store_true", help="remove them all")
-
-
-def _run_cache(args: argparse.Namespace) -> None:
-    """List the image caches of this machine and what they take, or remove them."""
-    from learnlite.vision.cache import cache_files, clear_cache, sizes_told  # 2 s, so not above
-
-    for line in sizes_told(cache_files()):
-        print(line)
-    if args.clear:
-        print(f"removed: {clear_cache() / 1e6:,.1f} MB are free again")
-
-
 COMMANDS: tuple[Command, ...] = (
+    Command("train", train.options, train.run),
+    Command("predict", predict.options, predict.run),
+    Command("lr-find", lr_find.options, lr_find.run),
+    Command("export", export.options, export.run),
     Command("demo", demo.options, demo.run),
     Command("doctor", doctor.options, doctor.run),
-    Command("cache", _cache_options, _run_cache),
+    Command("cache", cache.options, cache.run),
 )
 
 
@@ -62,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
+    except (OSError, RefusedError) as error:
         print(f"learnlite {args.command}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import learnlite
-from learnlite import cli, demo, doctor
+from learnlite import cli
 from learnlite.cli import main
+from learnlite.commands import demo, doctor
 from learnlite.data import load_shapes, make_shapes
 
 PACKAGE = Path(learnlite.__file__).parent

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from learnlite.commands.demo import demo_learner
 from learnlite.data import load_shapes, make_shapes, two_moons
 from learnlite.data.toy import SHAPE_CLASSES, draw_shape
-from learnlite.demo import demo_learner
 
 # --- two moons
 

@@ -1,7 +1,6 @@
 """`learnlite demo`: from nothing to a trained network, with pictures of how it went."""
 
 import argparse
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learnlite.commands.given import at_least, rate, writable
 from learnlite.data import DataLoaders
 from learnlite.data.toy import ShapeSet, load_shapes, make_shapes
 from learnlite.learner import Learner
@@ -29,14 +29,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="where pictures and plots go (default: %(default)s)",
     )
     parser.add_argument(
-        "--epochs", type=_at_least(1), default=8, metavar="N", help="default: %(default)s"
+        "--epochs", type=at_least(1), default=8, metavar="N", help="default: %(default)s"
     )
     parser.add_argument(
-        "--lr", type=_rate, default=0.01, help="the highest learning rate (default: %(default)s)"
+        "--lr", type=rate, default=0.01, help="the highest learning rate (default: %(default)s)"
     )
     parser.add_argument(
         "--images",
-        type=_at_least(50),
+        type=at_least(50),
         default=5000,
         metavar="N",
         help="pictures to train on; a fifth as many are held out (default: %(default)s)",
@@ -53,7 +53,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw a small image set, train a convnet on it, plot how it went."""
     started = time.perf_counter()
-    out = _writable(args.out)
+    out = writable(args.out)
     plots = _can_plot()
 
     shapes = _pictures(out, args.images)
@@ -171,7 +171,7 @@ What to try next
 
    from learnlite import DataLoaders, Learner, accuracy
    from learnlite.data import load_shapes
-   from learnlite.demo import small_convnet
+   from learnlite.commands.demo import small_convnet
 
    shapes = load_shapes({str(folder)!r})
    dls = DataLoaders.from_tensors(shapes.train, shapes.valid)
@@ -232,44 +232,3 @@ def _probabilities(learn: Learner, x: Tensor) -> Tensor:
     learn.model.eval()
     batches = x.split(256)
     return torch.cat([learn.model(xb.to(learn.dls.device)).softmax(1).cpu() for xb in batches])
-
-
-# ── what the user gives ──
-
-
-def _at_least(least: int) -> Any:
-    def count(text: str) -> int:
-        try:
-            n = int(text)
-        except ValueError:
-            n = least - 1
-        if n < least:
-            raise argparse.ArgumentTypeError(
-                f"it must be a whole number from {least} on, got {text}"
-            )
-        return n
-
-    return count
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise argparse.ArgumentTypeError(f"it must be a number above 0, got {text}")
-    return rate
-
-
-def _writable(out: Path) -> Path:
-    """The folder `out`, made if need be; found out before any time is spent."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"`{out}` cannot be written to ({error.strerror}); name another folder with `--out`"
-        ) from error
-    return out

@@ -1,0 +1,48 @@
+"""What was measured over all fits of a run, also over those before it was interrupted."""
+
+from typing import Any
+
+from learnlite.callback import Callback
+from learnlite.events import Order
+from learnlite.report import Curves
+
+
+class History(Callback):
+    """Gathers the recorder's tables of one fit after another, as the two of `fine_tune`."""
+
+    order = Order.REPORT
+
+    def __init__(self) -> None:
+        self._past = Curves()
+
+    @property
+    def curves(self) -> Curves:
+        """All of it, with the running fit."""
+        curves = Curves(
+            {name: list(values) for name, values in self._past.history.items()},
+            list(self._past.losses),
+            list(self._past.lrs),
+        )
+        if self.learn.recorder.values:
+            curves.add(self.learn.recorder)
+        return curves
+
+    def before_fit(self) -> None:
+        if self._pending is not None:
+            self._past = self._pending
+        self._pending = None
+
+    def after_fit(self) -> None:
+        self._pending = self.curves
+
+    _pending: Curves | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The fits before this one."""
+        past = self._past
+        return {"history": past.history, "losses": past.losses, "lrs": past.lrs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        if state:
+            self._past = Curves(state["history"], state["losses"], state["lrs"])
