@@ -1,5 +1,7 @@
 """Datasets of torchvision and of Hugging Face's kind, in one call."""
 
+import shutil
+
 import pytest
 import torch
 from pictures import COLOURS, folder_of_pictures, picture
@@ -171,6 +173,32 @@ def test_test_items_are_a_dataset_or_images(root):
     assert dls.vocab == list(COLOURS) and labels.tolist() == [0, 1, 2] * 4
 
 
+@pytest.mark.parametrize("vocab", [None, ["sea", "wood", "fire"]])
+def test_labels_of_another_set_are_found_by_the_names_of_their_classes(root, tmp_path, vocab):
+    folder_of_pictures(tmp_path / "less", n=2, n_valid=1)
+    shutil.rmtree(tmp_path / "less" / "train" / "blue")
+    train, less = (datasets.ImageFolder(part / "train") for part in (root, tmp_path / "less"))
+    assert less.class_to_idx == {"green": 0, "red": 1}
+    settings = CPU | {"item_tfms": Resize(32), "vocab": vocab}
+    with pytest.warns(UserWarning, match="no item of the validation set is of class"):
+        dls = ImageDataLoaders.from_dataset(train, less, **settings)
+    name_of = dict(zip(train.classes, vocab or train.classes, strict=True))
+    for loader in (dls.valid, dls.test_dl(less, with_labels=True)):
+        for batch in loader:
+            batch = dls.transformed(batch, training=False)
+            assert shown_labels(dls, batch) == [name_of[colour] for colour in colours(batch)]
+
+
+def test_a_class_that_was_not_trained_on_is_refused(root, tmp_path):
+    folder_of_pictures(tmp_path / "more", n=1, n_valid=1)
+    (tmp_path / "more" / "train" / "red").rename(tmp_path / "more" / "train" / "pink")
+    train, more = (datasets.ImageFolder(part / "train") for part in (root, tmp_path / "more"))
+    with pytest.raises(ValueError, match="set has the label `'pink'` .* not among the 3 classes"):
+        ImageDataLoaders.from_dataset(train, more, item_tfms=Resize(32), **CPU)
+    with pytest.raises(ValueError, match="parts of the dataset number their classes differently"):
+        ImageDataLoaders.from_dataset(ConcatDataset([train, more]), **CPU)
+
+
 def test_masks_as_targets():
     samples = [(picture("red", i), picture("blue", i).convert("L").point(bool)) for i in range(6)]
     dls = ImageDataLoaders.from_dataset(
@@ -209,10 +237,28 @@ def test_a_bad_file_of_an_image_folder_is_named_or_left_out(root, tmp_path):
         assert sum(len(y) for _, y in dls.train) == 12
 
 
-def test_normalized_tensors_are_refused():
-    scaled = datasets.FakeData(4, (3, 8, 8), 2, transform=lambda image: torch.rand(3, 8, 8) - 0.5)
-    with pytest.raises(ValueError, match="not from 0 to 1; take `Normalize` out"):
-        ImageDataLoaders.from_dataset(scaled, scaled, **CPU)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x - 0.5, "not from 0 to 1; take `Normalize` out"),
+        (lambda x: x * 255, "not from 0 to 1; give bytes, of the type uint8, or divide by 255"),
+    ],
+)
+def test_numbers_beyond_0_to_1_are_refused_in_few_words(change, message):
+    fake = datasets.FakeData(4, (3, 8, 8), 2, transform=lambda image: change(torch.rand(3, 8, 8)))
+    with pytest.raises(ValueError, match=message) as caught:
+        ImageDataLoaders.from_dataset(fake, fake, **CPU)
+    assert str(caught.value).startswith("sample ") and len(str(caught.value)) < 250
+
+
+def test_later_items_without_labels_have_none(root):
+    pairs = [(picture("red", i), i % 2) for i in range(6)]
+    dls = ImageDataLoaders.from_dataset(pairs, pairs, item_tfms=Resize(16), **CPU)
+    files = list(root.rglob("*.jpg"))
+    with pytest.raises(TypeError, match="these items have no labels, the first is a"):
+        dls.test_dl(files, with_labels=True)
+    assert next(iter(dls.test_dl(files)))[0].shape == (4, 3, 16, 16)
+    assert next(iter(dls.test_dl(pairs)))[0].shape == (4, 3, 16, 16)
 
 
 class Unlabelled(Hugging):
@@ -235,6 +281,8 @@ class Endless(IterableDataset):
         (Hugging(), {"y": "colour"}, "no `y='colour'`; there is `image`, `label`"),
         (Hugging(coarse=Names("a")), {}, "which is the label .* name it by `y=`"),
         (Unlabelled(), {}, "sample .* has the label -1, and there are 3 classes"),
+        ([("", 1)] * 4, {"x": 3}, "samples have 2 elements, so `x` is from 0 to 1, got 3"),
+        ([("", torch.eye(2)[0])] * 4, {}, r"label tensor\(\[1., 0.\]\) of item 0.* not one class"),
     ],
 )
 def test_mistakes_are_told_with_a_way_out(dataset, settings, message):

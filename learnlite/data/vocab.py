@@ -177,7 +177,7 @@ class Labelled:
         try:
             return counted(self.labels)
         except TypeError:
-            kinds = (list, set, dict, np.ndarray)
+            kinds = (list, set, dict, np.ndarray, Tensor)
             i = next((i for i, one in enumerate(self.labels) if isinstance(one, kinds)), 0)
             raise TypeError(not_one(self.labels[i], self._item(i))) from None
 
@@ -200,6 +200,8 @@ def counted(labels: Iterable[Any] | NDArray[Any] | Tensor) -> Counter[Any]:
         labels = labels.tolist()
     counts: Counter[Any] = Counter()
     for label, n in Counter(labels).items():
+        if isinstance(label, Tensor) and label.ndim:  # has a hash, but is not one label
+            raise TypeError(not_one(label))
         counts[None if is_missing(label) else plain(label)] += n
     return counts
 

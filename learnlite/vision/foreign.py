@@ -1,6 +1,7 @@
 """Datasets of torchvision, Hugging Face and the like: their items, without copying any."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
 from learnlite.data.reading import item_path
-from learnlite.data.wording import quoted
+from learnlite.data.wording import quoted, short
 from learnlite.vision.decode import ImageError
 
 _LABELS = ("targets", "labels", "_labels")  # where torchvision's datasets list them
@@ -33,10 +34,29 @@ class Samples:
         self.dataset = _checked(dataset)
         first = dataset[0]
         self.x, self.y = _keys(first, getattr(dataset, "features", None), x, y)
-        self.names = _distinct(names) if names is not None else _names(dataset, self.y)
+        self.own = _names(dataset, self.y)
+        self.names = _distinct(names) if names is not None else self.own
         self._begun: tuple[int, Any] | None = None
         self._known: dict[int, int | str] = {}  # labels that were read
         self._labels = _listed_labels(dataset, self.y, first)
+
+    def like(self, dataset: Any) -> "Samples":
+        """Those of another dataset, read in this way; where both name their classes, names count.
+
+        >>> class Pets(list):
+        ...     def __init__(self, samples, classes):
+        ...         super().__init__(samples)
+        ...         self.classes = classes
+        >>> later = Samples(Pets([("", 1)], ["cat", "dog"])).like(Pets([("", 0)], ["dog"]))
+        >>> later.label(later[0])
+        'dog'
+        """
+        other = Samples(dataset, self.x, self.y)
+        if self.names is not None:
+            name_of = dict(zip(self.own or (), self.names, strict=False))
+            known = self.own is not None and other.own is not None
+            other.names = [name_of.get(n, n) for n in other.own or ()] if known else self.names
+        return other
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -57,36 +77,46 @@ class Samples:
 
     def image(self, item: Any) -> Any:
         """The image of an item; of one to predict, which is no sample, the image that it is."""
+        sample = item
         if isinstance(item, Sample):
-            item = item.samples.begin(item.i)
+            sample = item.samples.begin(item.i)
         elif not isinstance(item, tuple | list | Mapping):
             return item
-        image = item[self.x]
+        image = sample[self.x]
         if isinstance(image, Mapping):  # not decoded by Hugging Face: {"bytes": …, "path": …}
             file = cast(Mapping[str, Any], image)
             return file["path"] if file.get("bytes") is None else file["bytes"]
         if isinstance(image, Tensor) and image.is_floating_point():
             least, most = (end.item() for end in image.aminmax())
-            if least < 0 or most > 1:
-                raise ValueError(
-                    f"{item!r} is an image of numbers from {least:.3g} to {most:.3g}, not from 0 "
-                    "to 1; take `Normalize` out of the dataset's transforms, and give it as one of "
+            if not 0 <= least <= most <= 1:
+                way_out = (
+                    "give bytes, of the type uint8, or divide by 255"
+                    if least >= 0
+                    else "take `Normalize` out of the dataset's transforms, and give it as one of "
                     "`batch_tfms`"
+                )
+                raise ValueError(
+                    f"{_item(item)} is an image of numbers from {least:.3g} to {most:.3g}, not "
+                    f"from 0 to 1; {way_out}"
                 )
         return image
 
     def label(self, item: Any) -> Any:
         """The label of an item, by its name where there is one."""
-        label = item.samples.number(item.i) if isinstance(item, Sample) else item[self.y]
+        names = self.names
+        if isinstance(item, Sample):
+            label, names = item.samples.number(item.i), item.samples.names
+        else:
+            label = item[self.y]
         label = _plain(label)
-        if self.names is None or not isinstance(label, int):
+        if names is None or not isinstance(label, int):
             return label
-        if not 0 <= label < len(self.names):
+        if not 0 <= label < len(names):
             raise ValueError(
-                f"{item!r} has the label {label}, and there are {len(self.names)} classes, counted "
+                f"{_item(item)} has the label {label}, and there are {len(names)} classes, counted "
                 "from 0; leave out what has no label, as by `dataset.filter(...)`"
             )
-        return self.names[label]
+        return names[label]
 
     def begin(self, i: int) -> Any:
         """A sample of which the label is asked for next."""
@@ -160,6 +190,12 @@ def _keys(first: Any, features: Any, x: Any, y: Any) -> tuple[Any, Any]:
         classes = classes or [key for key in sample if key in _NAMES_OF_LABELS]
         return _key("x", x, images, sample, "image"), _key("y", y, classes, sample, "label")
     if isinstance(first, tuple | list) and len(cast(Sequence[Any], first)) >= 2:
+        n = len(cast(Sequence[Any], first))
+        for name, place in (("x", x), ("y", y)):
+            if place is not None and not (isinstance(place, int) and -n <= place < n):
+                raise ValueError(
+                    f"samples have {n} elements, so `{name}` is from 0 to {n - 1}, got {place!r}"
+                )
         return 0 if x is None else x, 1 if y is None else y
     raise TypeError(
         f"a sample of the dataset is a `{_kind(first)}`; one like (image, label) is needed, or a "
@@ -182,9 +218,17 @@ def _key(name: str, given: Any, found: list[Any], sample: Mapping[Any, Any], wha
 
 def _names(dataset: Any, y: Any) -> list[Any] | None:
     """What the numbers of the classes are called, if the dataset knows it."""
-    while isinstance(dataset, Subset | ConcatDataset):
-        subset: Any = dataset
-        dataset = subset.dataset if isinstance(subset, Subset) else subset.datasets[0]
+    if isinstance(dataset, Subset):
+        return _names(cast(Any, dataset).dataset, y)
+    if isinstance(dataset, ConcatDataset):
+        parts = [_names(part, y) for part in cast(Any, dataset).datasets]
+        known = [names for names in parts if names is not None]
+        if other := [names for names in known if names != known[0]]:
+            raise ValueError(
+                "the parts of the dataset number their classes differently, as "
+                f"{short(known[0])} and {short(other[0])}; give one list to all of them"
+            )
+        return known[0] if known else None
     features: Any = getattr(dataset, "features", None)
     if isinstance(features, Mapping):
         names = _class_names(cast(Mapping[Any, Any], features).get(y))
@@ -238,6 +282,11 @@ def _plain(label: Any) -> Any:
     """A number that came as a tensor or array of one, as Python's."""
     is_array = isinstance(label, Tensor | np.ndarray | np.generic)
     return label.item() if is_array and label.ndim == 0 else label
+
+
+def _item(item: Any) -> str:
+    """An item in words: a sample to predict may be an image, whose pixels nobody wants to read."""
+    return short(item) if isinstance(item, Sample | str | PurePath) else f"a `{_kind(item)}`"
 
 
 def _kind(value: Any) -> str:

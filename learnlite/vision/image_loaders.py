@@ -211,9 +211,10 @@ class ImageDataLoaders:
         """A dataset of torchvision, of Hugging Face, or any with `__len__` and `__getitem__`.
 
         Its samples are (image, label) or dicts; `x` and `y` say which elements, if that is not
-        clear. The names of the classes are the dataset's own, unless `vocab` gives others. Without
-        `valid` a share of `train` validates. Labels that a dataset does not list are read from all
-        samples once. A `cache` keeps images as the dataset's own transforms give them.
+        clear. The names of the classes are the dataset's own, unless `vocab` gives others; those of
+        `valid` are found by their names, whatever their numbers. Without it a share validates.
+        Labels that a dataset does not list are read from all samples once. A `cache` keeps images
+        as the dataset's own transforms give them.
 
         >>> pictures = [(np.full((8, 8, 3), i, np.uint8), i % 2) for i in range(10)]
         >>> dls = ImageDataLoaders.from_dataset(pictures, pictures, vocab=["even", "odd"], bs=4)
@@ -225,7 +226,7 @@ class ImageDataLoaders:
         if valid is None:
             splitter: Any = RandomSplitter(valid_pct, seed)
         else:
-            items += Samples(valid, first.x, first.y, first.names)
+            items += first.like(valid)
             splitter = IndexSplitter(range(len(first), len(items)))
         block = DataBlock(
             (ImageBlock(img_cls), y_block or CategoryBlock(first.names, sort=first.names is None)),

@@ -1,10 +1,11 @@
 """Items that come later, to be predicted: read as those of the training were, or inputs as is."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, cast
 
 from learnlite.data.tables import is_pandas, rows_of
+from learnlite.vision.foreign import Sample, Samples
 
 Getter = Callable[[Any], Any]
 
@@ -28,6 +29,8 @@ def as_ours(
     if not len(items) or not len(ours):
         return items, list(getters)
     item, own = items[0], ours[0]
+    if isinstance(own, Sample):
+        return _as_samples(items, own.samples, is_inputs=is_inputs), list(getters)
     if isinstance(own, PurePath) and isinstance(item, str):
         return [Path(one) for one in items], list(getters)
     if isinstance(own, str) and isinstance(item, PurePath):
@@ -35,6 +38,18 @@ def as_ours(
     if not is_inputs or isinstance(item, type(own)) or isinstance(own, type(item)):
         return items, list(getters)
     return items, [_itself]
+
+
+def _as_samples(items: Any, ours: Samples, *, is_inputs: bool) -> Any:
+    """A dataset with the classes of ours; inputs alone are images, or samples as they come."""
+    if is_inputs or isinstance(items[0], Sample):
+        return items
+    if not isinstance(items[0], tuple | list | Mapping):
+        raise TypeError(
+            f"these items have no labels, the first is a `{type(items[0]).__name__}`; give a "
+            "dataset like the one to train on, pairs (image, label), or leave `with_labels` out"
+        )
+    return ours.like(items)
 
 
 def _itself(item: Any) -> Any:
