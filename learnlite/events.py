@@ -22,6 +22,7 @@
 
 What opens, closes: once a `before_…` of a span has begun, its `after_…` comes, also when a callback
 cancels it or something around it; an error ends the fit without it, and `around_…` unwinds.
+Predicting (`get_preds`) is a validation without losses: no `after_loss` comes then.
 """
 
 from typing import ClassVar

@@ -17,7 +17,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
+from torch import nn
 
+from learnlite import Learner
 from learnlite.vision.all import (
     BBoxBlock,
     BBoxLblBlock,
@@ -273,6 +275,19 @@ def draw_resized(scene: Scene) -> None:
     save("resized.png")
 
 
+def draw_results() -> None:
+    """What a net that has hardly begun says of scenes it has not seen."""
+    scenes = [painted(seed, width=240) for seed in range(60)]
+    dls = loaders(scenes, (ImageBlock, CategoryBlock), [lambda s: s.time])
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3))
+    learn = Learner(dls, net, seed=0)
+    with learn.no_logging():
+        learn.fit(2, 1e-2)
+        learn.show_results(ds_idx=0, max_n=4, ncols=4, shuffle=False)
+    save("results.png")
+
+
 def main() -> None:
     """All pictures anew."""
     scenes = [painted(seed, width=240) for seed in range(7)]
@@ -280,6 +295,7 @@ def main() -> None:
     wide = [painted(seed) for seed in range(7)]
     draw_augmented(wide)
     draw_resized(wide[0])
+    draw_results()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def show_predictions(
 
 
 def _title_both(ax: Any, target: tuple[Any, ...], pred: tuple[Any, ...]) -> None:
-    lines = [", ".join(_text(value) for value in part) for part in (target, pred) if part]
+    lines = [_wrapped(", ".join(_text(value) for value in part)) for part in (target, pred) if part]
     is_number = any(isinstance(part, float) for value in pred for part in _flat(value))
     colour = "black"
     if target and not is_number:
