@@ -20,6 +20,7 @@ from learnlite.data.reading import seed_item
 from learnlite.data.urls import home
 from learnlite.seeds import seed_torch
 from learnlite.vision.blocks import Block
+from learnlite.vision.cache_key import described, source_mark
 from learnlite.vision.first_stage import FirstStage, apart, gathered
 from learnlite.vision.items import BlockItems
 from learnlite.vision.pixel_store import Kept, PixelStore
@@ -294,52 +295,20 @@ def _on_disk(sets: Sequence[BlockItems], limit: int) -> list[BlockItems]:
 
 def _mark(items: BlockItems, item: Any) -> bytes:
     """What tells the pixels of an item from others, before any file is opened."""
-    parts = [_source_mark(items.source(items.getters[i], item)) for i in kept_places(items)]
+    parts = [source_mark(items.source(items.getters[i], item)) for i in kept_places(items)]
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
-
-
-def _source_mark(source: Any) -> bytes:
-    if isinstance(source, str | os.PathLike):
-        path = os.path.abspath(source)
-        try:
-            stat = os.stat(path)
-        except OSError:  # opening it will say so
-            return repr(path).encode()
-        return repr((path, stat.st_size, stat.st_mtime_ns)).encode()
-    if isinstance(source, bytes):
-        return hashlib.blake2b(source).digest()
-    if isinstance(source, np.ndarray | Tensor):
-        array = np.ascontiguousarray(source)
-        data = hashlib.blake2b(array.tobytes()).hexdigest()
-        return repr((array.shape, str(array.dtype), data)).encode()
-    raise TypeError(
-        '`cache="disk"` knows images again by their files, bytes or arrays, got a '
-        f'`{type(source).__name__}`; give paths, or use `cache="memory"`'
-    )
 
 
 def _key(items: BlockItems, ranks: dict[bytes, int]) -> bytes:
     """What everything that is kept depends on."""
-    blocks = [_described(items.blocks[i]) for i in kept_places(items)]
+    blocks = [described(items.blocks[i]) for i in kept_places(items)]
     first = FirstStage(items.stage)
-    tfms = [(len(first.sure) > 0, tfm.training, _described(tfm)) for tfm in first.shaping]
+    tfms = [(len(first.sure) > 0, tfm.training, described(tfm)) for tfm in first.shaping]
     versions = (_FORMAT, torch.__version__, torchvision.__version__, PIL.__version__)
     key = hashlib.blake2b(repr((versions, blocks, tfms)).encode(), digest_size=32)
     for mark in ranks:  # in order
         key.update(mark)
     return key.digest()
-
-
-def _described(value: Any) -> str:
-    """A block or a transform in words that are the same in every process."""
-    settings = sorted((k, v) for k, v in vars(value).items() if not k.startswith("_"))
-    text = f"{type(value).__module__}.{type(value).__qualname__}{settings!r}"
-    if " at 0x" in text:
-        raise TypeError(
-            f'`cache="disk"` cannot tell one `{type(value).__name__}` from another by its settings '
-            f'{settings!r}; keep numbers and text in them, or use `cache="memory"`'
-        )
-    return text
 
 
 def sizes_told(files: Sequence[CacheFile]) -> Iterator[str]:

@@ -174,8 +174,10 @@ class PixelStore:
             entry = _ENTRY.unpack_from(cast(Any, self._map), _LINE * (slot + 1))
             if entry[3] + entry[4] <= len(cast(Any, self._map)):
                 return entry
-        entry = _parsed(_read(self._file(), _LINE, _LINE * (slot + 1)))
-        if entry is not None and not self._is_sound(slot, *entry[2:5]):
+        line = _read(self._file(), _LINE, _LINE * (slot + 1))
+        entry = _parsed(line)
+        is_sound = not any(line) if entry is None else self._is_sound(slot, *entry[2:5])
+        if not is_sound:
             self._damaged.add(slot)
             return None
         return entry
