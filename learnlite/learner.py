@@ -18,6 +18,7 @@ from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.show import ProgressBar
 from learnlite.data import DataLoaders
 from learnlite.dispatch import Callbacks
+from learnlite.export.onnx import program_of, write_onnx
 from learnlite.export.write import write_learner
 from learnlite.inference import Inference
 from learnlite.losses import infer_loss
@@ -247,6 +248,28 @@ class Learner(Inference):
         path = self.path / fname
         write_learner(self, path)
         return path
+
+    def to_onnx(self, fname: str | Path = "export.onnx", example: Any = None) -> Path:
+        """Write `path/fname` for ONNX runtimes: batches of bytes go in, probabilities come out.
+
+        The batch transforms of validation are in it, those of items are not. `example` is a batch
+        of inputs, taken from the data if not given.
+        """
+        path = self.path / fname
+        write_onnx(self, path, example)
+        return path
+
+    def to_program(self, example: Any = None) -> torch.export.ExportedProgram:
+        """What `to_onnx` writes, as a graph of `torch.export`: `program.module()` predicts.
+
+        >>> from learnlite import DataLoaders, Learner
+        >>> x = torch.randn(20, 4)
+        >>> dls = DataLoaders.from_tensors(x, (x.sum(1) > 0).long(), device="cpu")
+        >>> learn = Learner(dls, nn.Linear(4, 2))
+        >>> torch.equal(learn.to_program().module()(x), learn.get_preds(dl=dls.test_dl(x))[0])
+        True
+        """
+        return program_of(self, example)
 
     if not TYPE_CHECKING:
 

@@ -147,7 +147,6 @@ def tell_common(dls: DataLoaders) -> Told:
     """What all kinds of loaders tell."""
     pattern = dls.loaders[-1]
     bs = getattr(pattern, "bs", None) or getattr(pattern, "batch_size", None)
-    batch_tfms = [tfm for tfm in dls.batch_tfms if not isinstance(tfm, NoAugmentation)]
     vocab = dls.vocab
     try:
         return {
@@ -157,10 +156,18 @@ def tell_common(dls: DataLoaders) -> Told:
             "c": dls.c,
             "bs": bs if isinstance(bs, int) else 64,
             "kinds": list(dls.kinds),
-            "batch_tfms": tell_tfms(BATCH_TFMS, batch_tfms, WAY_OUT),
+            "batch_tfms": tell_batch_tfms(dls),
         }
     except TypeError as error:
         raise ExportError(f"a file cannot hold {error}; make the classes text or numbers") from None
+
+
+def tell_batch_tfms(dls: DataLoaders) -> list[Told]:
+    """What a file tells of the batch transforms of loaders, as validation has them."""
+    tfms = [tfm for tfm in dls.batch_tfms if not isinstance(tfm, NoAugmentation)]
+    if tfms:
+        enter_rooms()
+    return tell_tfms(BATCH_TFMS, tfms, WAY_OUT)
 
 
 def made_common(told: Told) -> Told:
@@ -215,12 +222,6 @@ WAY_OUT = (
 )
 
 
-def _tell(dls: DataLoaders) -> Told:
-    if dls.batch_tfms:
-        enter_rooms()
-    return tell_common(dls)
-
-
 def _make(told: Told) -> DataLoaders:
     dls = WithoutData(**made_common(told))
     dls.batch_tfms = make_batch_tfms(told.get("batch_tfms"))
@@ -252,4 +253,4 @@ NO_AUGMENTATION = (
 )
 _FORMS: dict[str, DataForm] = {}
 _KINDS: dict[type[DataLoaders], str] = {}
-add_data("DataLoaders", DataForm(_tell, _make), DataLoaders, WithoutData)
+add_data("DataLoaders", DataForm(tell_common, _make), DataLoaders, WithoutData)
