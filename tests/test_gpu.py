@@ -29,6 +29,15 @@ class NoWaiting(Callback):
     around_validate = around_train
 
 
+def test_predicting_reads_the_device_once_for_many_batches():
+    learn = silent(Learner(digits_loaders(bs=4).to("cuda"), net(), seed=1))
+    learn.get_preds()  # warm: caches and kernels
+    preds, targs, decoded = learn.get_preds(with_decoded=True, cbs=NoWaiting())  # 16 batches
+    assert {part.device.type for part in (preds, targs, decoded)} == {"cpu"}
+    learn.dls.cpu()
+    torch.testing.assert_close(preds, learn.get_preds()[0])
+
+
 def test_no_batch_waits_for_the_device():
     dls = digits_loaders(shuffle=True).to("cuda")
     learn = silent(Learner(dls, net(0.5), metrics=accuracy, seed=1))
