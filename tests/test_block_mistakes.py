@@ -119,6 +119,11 @@ def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
             "a length and indices, got a `set`",
         ),
         (lambda root: block(get_items=lambda p: None).datasets(root), "what `get_items` gives"),
+        (
+            lambda root: block().dataloaders(root).test_dl({"a.jpg", "b.jpg"}),
+            "a length and indices, got a `set`; make it a list, in the order",
+        ),
+        (lambda root: block().dataloaders(root).test_dl(None), "indices, got a `NoneType`"),
         (lambda root: block().dataloaders(root, bs="4"), "`bs` must be a whole number"),
         (lambda root: block().dataloaders(root, batch_size=4), "did you mean `bs`"),
         (lambda root: block().dataloaders(root, item_tfm=Resize(8)), "did you mean `item_tfms`"),

@@ -13,6 +13,7 @@ from learnlite.vision.all import (
     ColSplitter,
     DataBlock,
     ImageBlock,
+    IndexSplitter,
     Normalize,
     PILImageBW,
     RandomResizedCrop,
@@ -170,6 +171,29 @@ def test_a_splitter_gets_the_columns_of_a_dataframe(root):
         ),
     )
     assert made.datasets(table).valid.items[0].file == files[1]
+
+
+def test_items_of_pandas_are_taken_by_their_position(root):
+    pandas = pytest.importorskip("pandas")
+    files = get_image_files(root)
+    table = pandas.DataFrame({"file": map(str, files), "label": map(parent_label, files)})
+    table = table.sample(frac=1, random_state=0)[3:]  # with the index of another order
+    column = table.file
+    mixed = column.tolist()
+    held = [0, 3, 5, 7, 11, 20]
+    settings = {"get_items": None, "splitter": IndexSplitter(held)}
+    by_file = block(get_y=parent_label, **settings)
+    assert by_file.datasets(column).valid.items == [mixed[i] for i in held]
+    by_row = block(get_x=ColReader("file"), get_y=ColReader("label"), **settings)
+    sets = by_row.datasets(table)
+    assert [row["file"] for row in sets.valid.items] == [mixed[i] for i in held]
+    dls = by_row.dataloaders(table, bs=8)
+    wanted = torch.cat([x for (x,) in by_file.dataloaders(mixed, bs=8).test_dl(mixed)])
+    for items in (column, table, table.to_dict("list"), iter(mixed), dict.fromkeys(mixed).keys()):
+        assert torch.equal(torch.cat([x for (x,) in dls.test_dl(items)]), wanted)
+    x, y = next(iter(dls.test_dl(table[5:], with_labels=True)))
+    assert torch.equal(x, wanted[5:13])
+    assert [dls.vocab[i] for i in y] == table.label.tolist()[5:13]
 
 
 def test_items_may_come_from_a_generator(root):

@@ -282,11 +282,12 @@ def _truths(values: Any, where: str, way_out: str) -> Sequence[bool] | NDArray[A
     array = np.asarray(values)
     if array.dtype == bool:
         return array
-    texts = [str(plain(value)).strip().lower() for value in values]
-    for i, text in enumerate(texts):
-        if text not in _TRUE and text not in _FALSE:
+    texts: list[str] = []
+    for i, value in enumerate(values):
+        texts.append(str(plain(value)).strip().lower())
+        if texts[-1] not in _TRUE and texts[-1] not in _FALSE:
             raise ValueError(
-                f"{where} has {plain(values[i])!r} at {i}, neither true nor false; {way_out}"
+                f"{where} has {plain(value)!r} at {i}, neither true nor false; {way_out}"
             )
     return [text in _TRUE for text in texts]
 

@@ -3,7 +3,7 @@
 import csv
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, cast
 
@@ -106,7 +106,20 @@ def rows_of(table: Any) -> Sequence[Any]:
 
 def each_of(items: Any) -> Any:
     """What to iterate to have the items one by one: for a DataFrame its rows, not its columns."""
-    return rows_of(items) if is_pandas(items, "DataFrame") else items
+    return by_position(items) if is_pandas(items, "DataFrame", "Series") else items
+
+
+def by_position(items: Any) -> Any:
+    """The items so that `items[i]` is the i-th of them: the rows of a table, a list of a Series.
+
+    >>> by_position({"fname": ["1.jpg"]})[0], by_position(iter("ab"))[1]
+    ({'fname': '1.jpg'}, 'b')
+    """
+    if isinstance(items, dict) or is_pandas(items, "DataFrame"):
+        return rows_of(items)
+    if isinstance(items, Iterator | ValuesView | KeysView) or is_pandas(items, "Series", "Index"):
+        return list(cast(Iterable[Any], items))
+    return items
 
 
 def read_csv(
@@ -198,7 +211,7 @@ def _check_names(names: Sequence[Any], where: str) -> None:
         raise ValueError(f"{where} has several columns of the name {named(twice)}; rename them")
 
 
-def is_pandas(value: Any, kind: str) -> bool:
-    """Whether it is pandas' class `kind`; what is of pandas cannot be there without its import."""
+def is_pandas(value: Any, *kinds: str) -> bool:
+    """Whether it is of pandas' classes `kinds`; without its import nothing can be of pandas."""
     pandas: Any = sys.modules.get("pandas")
-    return pandas is not None and isinstance(value, getattr(pandas, kind))
+    return pandas is not None and isinstance(value, tuple(getattr(pandas, kind) for kind in kinds))

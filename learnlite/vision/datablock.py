@@ -2,10 +2,10 @@
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from inspect import signature
 from pathlib import Path, PurePath
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ from learnlite.data.sampling import sampling_order
 from learnlite.data.shares import RandomSplitter
 from learnlite.data.splits import Splitter, checked_split
 from learnlite.data.strata import subset as subset_of
-from learnlite.data.tables import is_pandas, rows_of
+from learnlite.data.tables import by_position, is_pandas, rows_of
 from learnlite.data.vocab import Vocab
 from learnlite.data.wording import did_you_mean
 from learnlite.seeds import draw_seed, mix
@@ -113,7 +113,7 @@ class DataBlock:
 
     def items(self, source: Any) -> Any:
         """The items of a source: rows of a table, elements of a list."""
-        return _rows(self._found(source))
+        return by_position(self._found(source))
 
     def _found(self, source: Any) -> Any:
         """The items, a table as it is."""
@@ -124,8 +124,8 @@ class DataBlock:
                 f"the source is the path {source}, and nothing says what lies there; pass "
                 "`get_items=get_image_files` to `DataBlock`"
             )
-        if isinstance(source, Iterator):
-            source = list(cast(Iterator[Any], source))
+        if not isinstance(source, dict) and not is_pandas(source, "DataFrame"):
+            source = by_position(source)
         if not isinstance(source, Sized) or not hasattr(source, "__getitem__"):
             raise TypeError(
                 "the items are a list, a table, or anything with a length and indices, got a "
@@ -152,7 +152,7 @@ class DataBlock:
     def datasets(self, source: Any, *, subset: float | int | None = None) -> Datasets:
         """The training and the validation set; blocks learn their classes from the first."""
         found = self._found(source)
-        items = _rows(found)
+        items = by_position(found)
         train, valid = self._split(found)
         if subset is not None:
             train = [train[i] for i in self._subset([items[i] for i in train], subset)]
@@ -314,11 +314,6 @@ def _block(block: Any) -> Block:
     if not isinstance(made, Block):
         raise TypeError(f"a block is a `Block` or makes one, got {block!r}")
     return made
-
-
-def _rows(found: Any) -> Any:
-    is_table = isinstance(found, dict) or is_pandas(found, "DataFrame")
-    return rows_of(found) if is_table else found
 
 
 def _check_places(item_tfms: Sequence[Any], batch_tfms: Sequence[Any]) -> None:

@@ -1,10 +1,10 @@
 """Items that come later, to be predicted: read as those of the training were, or inputs as is."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any
 
-from learnlite.data.tables import is_pandas, rows_of
+from learnlite.data.tables import by_position
 from learnlite.vision.foreign import Sample, Samples
 
 Getter = Callable[[Any], Any]
@@ -15,17 +15,19 @@ def as_ours(
 ) -> tuple[Sequence[Any], list[Getter]]:
     """The items as `getters` want them, which read ours; and the getters, unless none is needed.
 
-    A table is taken by its rows, and a path as text where ours are `Path`s. With `is_inputs`,
-    items of another kind than ours are inputs themselves.
+    A table is taken by its rows, and a path as text where ours are `Path`s. With `is_inputs`, items
+    of another kind than ours are inputs themselves.
 
     >>> read = [lambda row: row["file"]]
     >>> as_ours(["1.jpg"], [{"file": "0.jpg"}], read, is_inputs=True)[1][0]("1.jpg")
     '1.jpg'
     """
-    if isinstance(items, dict) or is_pandas(items, "DataFrame"):
-        items = rows_of(items)
-    elif isinstance(items, Iterator):
-        items = list(cast(Iterator[Any], items))
+    items = by_position(items)
+    if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+        raise TypeError(
+            "items are a list, a table, or anything with a length and indices, got a "
+            f"`{type(items).__name__}`; make it a list, in the order that predictions are to have"
+        )
     if not len(items) or not len(ours):
         return items, list(getters)
     item, own = items[0], ours[0]
