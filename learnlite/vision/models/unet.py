@@ -159,10 +159,11 @@ class DynamicUnet(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        *skips, out = run_stages(self.layers[0], x, self.paths, self.kept)
+        maps = run_stages(self.layers[0], x, self.paths, self.kept)
+        out = maps.pop()
         for layer in self.layers[1:]:
             if isinstance(layer, UnetBlock):
-                out = layer(out, skips.pop())
+                out = layer(out, maps.pop())
             elif isinstance(layer, TakesInput):
                 out = layer(out, x)
             else:
