@@ -7,13 +7,15 @@ the outer edge of the image: the first pixel lies between 0 and 1.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from inspect import isfunction, signature
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from learnlite.shapes import shape_of
-from learnlite.types import BatchTransform
+from learnlite.types import BatchTransform, counted
 from learnlite.vision.fuse import FusedTransform, PixelOp, PixelTransform, SpaceTransform, to_unit
 
 Batch = tuple[Tensor, ...]
@@ -249,12 +251,30 @@ def _flat(tfms: Any) -> list[BatchTransform]:
         return list(tfms.tfms)
     if isinstance(tfms, Iterable) and not callable(tfms):
         return [tfm for part in cast(Iterable[Any], tfms) for tfm in _flat(part)]
-    if not callable(tfms) or isinstance(tfms, type):
-        raise TypeError(
-            "a batch transform is called as `tfm(batch, kinds, training)`, got "
-            + (f"the class `{tfms.__name__}`" if isinstance(tfms, type) else repr(tfms))
-        )
+    _check_callable(tfms)
     return [cast(BatchTransform, tfms)]
+
+
+def _check_callable(tfm: Any) -> None:
+    form = "a batch transform is called as `tfm(batch, kinds, training)`"
+    if isinstance(tfm, type):
+        name = tfm.__name__
+        raise TypeError(f"{form}, got the class `{name}`; call it: `{name}(…)`")
+    if not callable(tfm):
+        raise TypeError(f"{form}, got {tfm!r}")
+    if isfunction(tfm) and tfm.__module__.startswith("learnlite.") and "<" not in tfm.__qualname__:
+        name = tfm.__name__
+        raise TypeError(f"`{name}` makes transforms, and is none; call it: `{name}(…)`")
+    with suppress(ValueError):  # one of C does not tell what it takes
+        found = signature(tfm)
+        try:
+            found.bind(None, None, None)
+        except TypeError:
+            takes = counted(len(found.parameters), "argument")
+            raise TypeError(
+                f"{form}, and `{_name(cast(Any, tfm))}` takes {takes}; of a function of the images make "
+                "`lambda batch, kinds, training: (function(batch[0]), *batch[1:])`"
+            ) from None
 
 
 def _in_order(tfms: list[BatchTransform]) -> list[BatchTransform]:

@@ -24,6 +24,7 @@ from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
 from learnlite.vision.blocks import BBoxLblBlock, Block, PointBlock, TransformBlock
 from learnlite.vision.cache import with_cache
+from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.item_tfms import ItemTransform
 from learnlite.vision.items import BlockItems, Getter
 from learnlite.vision.loaders import BlockLoaders
@@ -324,6 +325,8 @@ def _check_places(item_tfms: Sequence[Any], batch_tfms: Sequence[Any]) -> None:
     for tfm in batch_tfms:
         if isinstance(tfm, ItemTransform) or type(tfm).__module__.startswith("torchvision."):
             raise TypeError(f"`{_kind(tfm)}` changes single items; give it as one of `item_tfms`")
+    ItemStage(item_tfms)  # both say what is no transform
+    BatchTfms(batch_tfms)
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
@@ -337,7 +340,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
 def _arguments(function: Any) -> list[str]:
     try:
         return list(signature(function).parameters)
-    except ValueError:  # one of C that does not tell
+    except (TypeError, ValueError):  # no function, or one of C that does not tell
         return []
 
 

@@ -1,20 +1,18 @@
 """The item stage: opens the images of an item as large as its transforms need, and applies them."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_tfms import ItemTransform, size_of
+from learnlite.vision.others import Item, OnImages, listed, on_items, retyped
+from learnlite.vision.others import OnArrays as OnArrays
+from learnlite.vision.others import OnlyTraining as OnlyTraining
 from learnlite.vision.steps import Plan, Size
-
-Item = tuple[Any, ...]
 
 
 class ItemStage:
@@ -25,6 +23,7 @@ class ItemStage:
     albumentations' or a function of the tuple that returns one as long. In validation
     (`training=False`) the transforms work as after `eval()`.
 
+    >>> import numpy as np
     >>> from learnlite.vision.item_tfms import Resize
     >>> stage = ItemStage(Resize(32), training=False)
     >>> image, label = stage((LazyImage(np.zeros((40, 60, 3), np.uint8)), 7))
@@ -34,12 +33,12 @@ class ItemStage:
 
     def __init__(self, tfms: Any = (), *, training: bool = True) -> None:
         self.training = training
-        self.tfms = [_in_mode(tfm, training) for tfm in _listed(tfms)]
+        self.tfms = [_in_mode(tfm, training) for tfm in listed(tfms)]
         self._runs: list[list[ItemTransform] | Callable[[Item], Item]] = []
         for tfm in self.tfms:
             last = self._runs[-1] if self._runs else None
             if not isinstance(tfm, ItemTransform):
-                self._runs.append(_on_items(tfm))
+                self._runs.append(on_items(tfm))
             elif isinstance(last, list):
                 last.append(tfm)
             else:
@@ -48,66 +47,19 @@ class ItemStage:
     def __call__(self, item: Sequence[Any]) -> Item:
         elements = tuple(item)
         for run in self._runs:
-            elements = _moved(run, elements) if isinstance(run, list) else run(_read(elements))
-        return _read(elements)
+            if isinstance(run, list):
+                elements = _moved(run, retyped(elements, elements, item))
+            else:
+                takes_pil = not isinstance(run, OnArrays | OnImages)
+                before = _read(retyped(elements, elements, item, pil=not takes_pil))
+                elements = retyped(run(before), before, item, pil=False)
+        elements = _read(retyped(elements, elements, item))
+        if not (self._runs and isinstance(self._runs[-1], list)):
+            _check_sizes(elements)
+        return elements
 
     def __repr__(self) -> str:
         return f"ItemStage({self.tfms}, training={self.training})"
-
-
-class OnlyTraining(nn.Module):
-    """A transform that is left out in validation, as torchvision's random ones should be.
-
-    >>> flip = OnlyTraining(v2.RandomHorizontalFlip(1.0))
-    >>> image = tv_tensors.Image(torch.tensor([[[1, 2]]]))
-    >>> [ItemStage(flip, training=training)((image,))[0].tolist() for training in (True, False)]
-    [[[[2, 1]]], [[[1, 2]]]]
-    """
-
-    def __init__(self, tfm: Any) -> None:
-        super().__init__()
-        self.tfm = tfm
-        self._on_items = _on_items(tfm)
-
-    def forward(self, item: Item) -> Item:
-        return self._on_items(item) if self.training else item
-
-
-class OnArrays:
-    """A transform in albumentations' form: called as `tfm(image=array)`, it returns a dict.
-
-    A mask goes along as `mask=`. Albumentations' own need no such wrapping, they are recognized.
-
-    >>> def invert(image):
-    ...     return {"image": 255 - image}
-    >>> (image,) = ItemStage(OnArrays(invert))((tv_tensors.Image(torch.zeros(3, 4, 6).byte()),))
-    >>> image.unique().tolist()
-    [255]
-    """
-
-    def __init__(self, tfm: Any) -> None:
-        self.tfm = tfm
-
-    def __call__(self, item: Item) -> Item:
-        named = {_array_name(element): i for i, element in enumerate(item)}
-        named.pop("", None)
-        arrays = {name: _array(item[i]) for name, i in named.items()}
-        if sum(size_of(element) is not None for element in item) > len(arrays):
-            raise ValueError(
-                f"`{_name(self.tfm)}` is called with one image and one mask, got two of a kind; "
-                "give a function of the item that calls it as it should be called"
-            )
-        reseed = getattr(self.tfm, "set_random_seed", None)
-        if reseed is not None:  # it has a generator of its own, which knows nothing of the item
-            reseed(int(torch.randint(1 << 31, ())))
-        new = self.tfm(**arrays)
-        elements = list(item)
-        for name, i in named.items():
-            elements[i] = _element(new[name], name)
-        return tuple(elements)
-
-    def __repr__(self) -> str:
-        return f"OnArrays({self.tfm!r})"
 
 
 def _moved(tfms: list[ItemTransform], elements: Item) -> Item:
@@ -169,119 +121,11 @@ def _read(elements: Item) -> Item:
     )
 
 
-def _listed(tfms: Any) -> list[Any]:
-    """One transform, several, or a `Compose` of them, as a list."""
-    if isinstance(tfms, v2.Compose):
-        tfms = cast(Any, tfms).transforms
-    if isinstance(tfms, Iterable) and not isinstance(tfms, nn.Module):
-        return [tfm for several in cast(Iterable[Any], tfms) for tfm in _listed(several)]
-    tfm = tfms() if isinstance(tfms, type) else tfms
-    if not callable(tfm):
-        raise TypeError(
-            f"an item transform is called with the item, but this `{_name(tfm)}` cannot be called"
-        )
-    return [tfm]
-
-
 def _in_mode(tfm: Any, training: bool) -> Any:
     # A copy, so that the same transform may serve training and validation.
     return copy.deepcopy(tfm).train(training) if isinstance(tfm, nn.Module) else tfm
 
 
-def _on_items(tfm: Any) -> Callable[[Item], Item]:
-    """A transform of others as a function of the item."""
-    module = type(tfm).__module__
-    if isinstance(tfm, ItemTransform | OnlyTraining | OnArrays):
-        return tfm
-    if any(base.__module__.split(".")[0] == "albumentations" for base in type(tfm).__mro__):
-        return OnArrays(tfm)
-    if module.startswith("torchvision.transforms.") and not isinstance(tfm, v2.Transform):
-        return _OnImages(tfm)  # the older ones know images alone
-    if isinstance(tfm, v2.RandomHorizontalFlip | v2.RandomVerticalFlip):
-        return _Mirroring(tfm)
-    return _Checked(tfm)
-
-
-class _OnImages:
-    def __init__(self, tfm: Any) -> None:
-        self.tfm = tfm
-
-    def __call__(self, item: Item) -> Item:
-        return tuple(
-            tv_tensors.Image(self.tfm(element.as_subclass(Tensor)))
-            if isinstance(element, tv_tensors.Image)
-            else element
-            for element in item
-        )
-
-
-class _Mirroring:
-    """A flip of torchvision, which mirrors points as if counted from the first pixel's centre."""
-
-    def __init__(self, tfm: Any) -> None:
-        self.tfm = tfm
-        one_pixel = cast(Any, tv_tensors.KeyPoints)([[0.0, 0.0]], canvas_size=(1, 1))
-        self.lacks = 1 - v2.functional.horizontal_flip(one_pixel)[0, 0].item()
-
-    def __call__(self, item: Item) -> Item:
-        return _shifted(self.tfm(_shifted(item, -self.lacks / 2)), self.lacks / 2)
-
-
-def _shifted(item: Item, by: float) -> Item:
-    return tuple(
-        cast(Any, tv_tensors).wrap(element.as_subclass(Tensor) + by, like=element)
-        if isinstance(element, tv_tensors.KeyPoints)
-        else element
-        for element in item
-    )
-
-
-class _Checked:
-    """Any function of the item, watched that it returns one as long."""
-
-    def __init__(self, tfm: Any) -> None:
-        self.tfm = tfm
-
-    def __call__(self, item: Item) -> Item:
-        new = self.tfm(item)
-        if not isinstance(new, tuple | list) or len(cast(Sequence[Any], new)) != len(item):
-            raise TypeError(
-                f"the item transform `{_name(self.tfm)}` is called with the item, a tuple of "
-                f"{len(item)} elements, and must return one as long; got a `{_name(new)}`"
-            )
-        return tuple(cast(Sequence[Any], new))
-
-
-def _array_name(element: Any) -> str:
-    if isinstance(element, tv_tensors.KeyPoints | tv_tensors.BoundingBoxes):
-        raise ValueError(
-            f"albumentations' transforms move images and masks here, not {_kind(element)}; "
-            "use a transform of `learnlite` or `torchvision.transforms.v2`"
-        )
-    if isinstance(element, tv_tensors.Image):
-        return "image"
-    return "mask" if isinstance(element, tv_tensors.Mask) else ""
-
-
-def _array(element: Tensor) -> Any:
-    array = element.as_subclass(Tensor).numpy()
-    return np.ascontiguousarray(array.transpose(1, 2, 0)) if array.ndim == 3 else array
-
-
-def _element(new: Any, name: str) -> Tensor:
-    if name == "mask":
-        return tv_tensors.Mask(torch.as_tensor(new))
-    if isinstance(new, Tensor):  # albumentations' ToTensorV2 was the last of them
-        return tv_tensors.Image(new)
-    array = np.ascontiguousarray(new)
-    pixels = torch.from_numpy(array if array.ndim == 3 else array[..., None])
-    return tv_tensors.Image(pixels.permute(2, 0, 1))
-
-
 def _kind(element: Any) -> str:
     kinds = ((tv_tensors.Mask, "mask"), (tv_tensors.KeyPoints, "points"))
     return next((kind for known, kind in kinds if isinstance(element, known)), "boxes")
-
-
-def _name(value: Any) -> str:
-    return getattr(value, "__name__", type(value).__name__)
