@@ -189,6 +189,7 @@ def test_a_column_reader_puts_text_around_and_splits():
     assert ColReader("labels", label_delim=" ")(row) == ["cat", "dog"]
     assert ColReader("empty", label_delim=" ")(row) == ColReader("none", label_delim=" ")(row) == []
     assert ColReader(["fname", 2])(row) == ["1", 3]
+    assert ColReader("empty")(row) is ColReader("none")(row) is None
     with pytest.raises(ValueError, match="column `empty` is empty in the row {'fname'"):
         ColReader("empty", pref="photos/")(row)
     with pytest.raises(ValueError, match="`label_delim` is empty"):

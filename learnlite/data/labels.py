@@ -89,9 +89,9 @@ def _of_attr(func: Callable[[Any], Any], attr: str, item: Any) -> Any:
 class ColReader:
     """What a row has in column `cols` (a name, or a position), between `pref` and `suff`.
 
-    Several `cols` give a list. With `label_delim` the text is split there, and an empty cell is an
-    empty list. If `pref` is a folder (a `Path`, or text that ends with `/`), the result is the path
-    of a file in it, see `safe_join`.
+    Several `cols` give a list. An empty cell is None, as pandas has it, so a missing label; with
+    `label_delim`, by which text is split, it is an empty list. If `pref` is a folder (a `Path`, or
+    text that ends with `/`), the result is the path of a file in it, see `safe_join`.
 
     >>> row = Row(fname="1", labels="cat dog")
     >>> ColReader("fname", pref="photos/", suff=".jpg")(row), ColReader(1, label_delim=" ")(row)
@@ -124,7 +124,7 @@ class ColReader:
         if self.label_delim is not None:
             return [] if is_missing(value) or value == "" else str(value).split(self.label_delim)
         if not self.suff and self.pref == "":
-            return value
+            return None if isinstance(value, str) and not value else value
         if is_missing(value) or value == "":
             raise ValueError(
                 f"column {quoted(col)} is empty in the row {short(row)}; "

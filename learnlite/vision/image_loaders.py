@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 
 from learnlite.data.files import get_image_files
-from learnlite.data.labels import ColReader, RegexLabeller, parent_label
+from learnlite.data.labels import (
+    ColReader,
+    RegexLabeller,
+    is_missing,
+    parent_label,
+    using_attr,
+)
 from learnlite.data.shares import RandomSplitter
 from learnlite.data.splits import ColSplitter, GrandparentSplitter, IndexSplitter
-from learnlite.data.tables import read_csv
+from learnlite.data.tables import check_names, column, read_csv
+from learnlite.data.wording import quoted, short
 from learnlite.vision.blocks import (
     Block,
     CategoryBlock,
@@ -95,9 +102,7 @@ class ImageDataLoaders:
         **settings: Any,
     ) -> BlockLoaders:
         """Files labelled by a function of the file's name."""
-        return cls.from_path_func(
-            path, fnames, lambda file: label_func(Path(file).name), **settings
-        )
+        return cls.from_path_func(path, fnames, using_attr(label_func, "name"), **settings)
 
     @classmethod
     def from_path_re(
@@ -138,8 +143,10 @@ class ImageDataLoaders:
         with a decimal point are to be predicted, all else names classes.
         """
         base = Path(path) / folder if folder is not None else Path(path)
+        rows = DataBlock().items(df)
+        _check_files(rows, fn_col, base)
         block = DataBlock(
-            (ImageBlock(img_cls), y_block or _label_block(df, label_col, label_delim)),
+            (ImageBlock(img_cls), y_block or _label_block(rows, label_col, label_delim)),
             get_x=ColReader(fn_col, pref=f"{base}/", suff=suff),
             get_y=ColReader(label_col, label_delim=label_delim),
             splitter=RandomSplitter(valid_pct, seed)
@@ -148,7 +155,7 @@ class ImageDataLoaders:
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return block.dataloaders(df, path=path, seed=seed, **settings)
+        return block.dataloaders(rows, path=path, seed=seed, **settings)
 
     @classmethod
     def from_csv(
@@ -157,10 +164,12 @@ class ImageDataLoaders:
         csv_fname: str = "labels.csv",
         header: int | str | None = "infer",
         delimiter: str | None = None,
+        encoding: str = "utf-8-sig",
         **settings: Any,
     ) -> BlockLoaders:
         """As `from_df`, with the table in a CSV file below `path`."""
-        rows = read_csv(Path(path) / csv_fname, delimiter or ",", header=header is not None)
+        file, has_names = Path(path) / csv_fname, header is not None
+        rows = read_csv(file, delimiter or ",", header=has_names, encoding=encoding)
         return cls.from_df(rows, path, **settings)
 
     @classmethod
@@ -275,10 +284,21 @@ def _second(pair: tuple[Any, Any]) -> Any:
     return pair[1]
 
 
-def _label_block(df: Any, label_col: Any, label_delim: str | None) -> Block:
+def _check_files(rows: Sequence[Any], col: int | str, folder: Path) -> None:
+    """Every row must name a file of the folder: it is told now, not when it is read."""
+    names = column(rows, col)
+    for i, name in enumerate(names):
+        if name == "" or is_missing(name):
+            raise ValueError(
+                f"row {i} of the table names no file in column {quoted(col)}: {short(rows[i])}; "
+                "fill it, or leave the row out"
+            )
+    check_names(folder, names)
+
+
+def _label_block(rows: Sequence[Any], label_col: Any, label_delim: str | None) -> Block:
     if label_delim is not None:
         return MultiCategoryBlock()
-    rows = DataBlock().items(df)
     if isinstance(label_col, list | tuple):
         first = [ColReader(col)(rows[0]) for col in label_col]
         numbers = all(_is_number(value) for value in first)
@@ -288,6 +308,7 @@ def _label_block(df: Any, label_col: Any, label_delim: str | None) -> Block:
 
 def _block_of(labels: list[Any]) -> Block:
     """The block for labels that nobody named: several a row, decimal numbers, or classes."""
+    labels = [label for label in labels if not is_missing(label)]
     if labels and isinstance(labels[0], list | tuple):
         parts = list(labels[0])
         return RegressionBlock() if all(map(_is_decimal, parts)) else MultiCategoryBlock()
