@@ -68,17 +68,35 @@ def test_folders_are_those_at_the_top_and_a_dot_is_the_top_itself(tree: Path) ->
         get_files(tree, folders="train", recurse=False)
 
 
-def test_linked_folders_are_followed_only_when_asked_and_circles_end(tree: Path) -> None:
+def test_linked_folders_are_followed_unless_told_otherwise_and_circles_end(tree: Path) -> None:
     (tree / "train" / "loop").symlink_to(tree)
     (tree / "valid" / "self").symlink_to(".")
-    assert len(get_files(tree)) == 6
-    assert len(get_files(tree, followlinks=True)) == 6
+    assert len(get_files(tree)) == len(get_files(tree, followlinks=False)) == 6
     outside = tree.parent / f"{tree.name}-outside"
     outside.mkdir()
     (outside / "5.jpg").touch()
     (tree / "valid" / "more").symlink_to(outside)
-    assert len(get_files(tree)) == 6
-    assert "valid/more/5.jpg" in names(get_files(tree, followlinks=True), tree)
+    assert len(get_files(tree, followlinks=False)) == 6
+    found = get_files(tree)
+    assert "valid/more/5.jpg" in names(found, tree) and found == sorted(found) and len(found) == 7
+
+
+def test_what_is_linked_twice_is_found_once_and_under_its_own_name_first(tree: Path) -> None:
+    (tree / "all").symlink_to(tree / "train")  # comes first, but is a link
+    assert names(get_files(tree, "jpg"), tree) == ["train/cat/10.jpg", "train/cat/2.JPG"]
+    other = tree.parent / f"{tree.name}-links"
+    (other / "cat").mkdir(parents=True)
+    (other / "dog").symlink_to(tree / "train" / "dog")
+    (other / "again").symlink_to(tree / "train" / "dog")
+    assert names(get_files(other), other) == ["again/1.png"]
+
+
+def test_a_link_that_leads_up_is_not_followed_where_a_linked_folder_lies(tree: Path) -> None:
+    other = tree.parent / f"{tree.name}-links"
+    other.mkdir()
+    (other / "dog").symlink_to(tree / "train" / "dog")
+    (tree / "train" / "dog" / "up").symlink_to(tree)
+    assert names(get_files(other), other) == ["dog/1.png"]
 
 
 def test_broken_links_and_what_is_no_file_are_left_out(tree: Path) -> None:
@@ -114,8 +132,8 @@ def test_a_folder_without_images_is_told_with_what_it_holds(tmp_path: Path) -> N
     other.mkdir()
     (other / "link").symlink_to(images)
     with pytest.raises(FileNotFoundError, match="`followlinks=True`"):
-        get_image_files(other)
-    assert len(get_image_files(other, followlinks=True)) == 1
+        get_image_files(other, followlinks=False)
+    assert len(get_image_files(other)) == 1
 
 
 def test_image_extensions_are_those_that_pillow_knows_for_the_formats_we_open() -> None:

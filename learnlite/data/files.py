@@ -17,13 +17,14 @@ def get_files(
     extensions: str | Iterable[str] | None = None,
     recurse: bool = True,
     folders: str | Sequence[str] | None = None,
-    followlinks: bool = False,
+    followlinks: bool = True,
 ) -> list[Path]:
     """The files in `path` and the folders below, in order of their names, without hidden ones.
 
     `extensions` as ".csv" or "csv", in any case; `folders` are those right in `path` to look into
-    (with "." for the files that lie in `path` itself). Linked folders are looked into only with
-    `followlinks`, each once.
+    (with "." for the files that lie in `path` itself). Linked folders are looked into, each once,
+    and a link to a folder that it lies in is left out, so circles end; with `followlinks=False`
+    none is.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -41,6 +42,7 @@ def get_files(
         _check_folders(top, only)
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
+    links: list[str] = []
 
     def walk(folder: str, at_top: bool) -> None:
         if followlinks and not _is_new(folder, seen):
@@ -51,15 +53,23 @@ def get_files(
             name = entry.name
             if name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=followlinks):
+            if entry.is_dir():
                 if recurse and (not at_top or only is None or name in only):
-                    walk(entry.path, False)
+                    if entry.is_symlink():
+                        links.append(entry.path)
+                    else:
+                        walk(entry.path, False)
             elif at_top and only is not None and "." not in only:
                 continue
             elif (wanted is None or _extension(name) in wanted) and entry.is_file():
                 found.append(Path(entry.path))
 
     walk(str(top), True)
+    if followlinks and links:  # after all that are really there: each has its own path then
+        for link in links:  # which grows, as linked folders have links too
+            if not _leads_up(link):
+                walk(link, False)
+        found.sort()
     return found
 
 
@@ -67,7 +77,7 @@ def get_image_files(
     path: str | Path,
     recurse: bool = True,
     folders: str | Sequence[str] | None = None,
-    followlinks: bool = False,
+    followlinks: bool = True,
 ) -> list[Path]:
     """The files in `path` whose extension is an image's; an error tells what is there if none is.
 
@@ -82,7 +92,7 @@ def get_image_files(
     found = get_files(path, image_extensions, recurse, folders, followlinks)
     if not found:
         raise FileNotFoundError(
-            f"there are no image files in `{path}`, {_census(Path(path), recurse)}; "
+            f"there are no image files in `{path}`, {_census(Path(path), recurse, followlinks)}; "
             f"images are files that end in {_IMAGES}"
         )
     return found
@@ -169,6 +179,12 @@ def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
     return True
 
 
+def _leads_up(link: str) -> bool:
+    """Whether a link is to a folder that it lies in: that would be a circle, or all of a disk."""
+    target, here = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    return os.path.commonpath([target, here]) == target
+
+
 def _normal(extensions: str | Iterable[str]) -> set[str]:
     given = (extensions,) if isinstance(extensions, str) else extensions
     return {f".{extension.lower().lstrip('.')}" for extension in given}
@@ -178,15 +194,16 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _census(top: Path, recurse: bool) -> str:
+def _census(top: Path, recurse: bool, followlinks: bool) -> str:
     """What is there instead of images, in words."""
-    files = get_files(top, recurse=recurse)
+    files = get_files(top, recurse=recurse, followlinks=followlinks)
     kinds = Counter(_extension(file.name) for file in files)
     words = [
         f"{n} {'file' if n == 1 else 'files'} {f'`{kind}`' if kind else 'without an extension'}"
         for kind, n in kinds.most_common(_MOST_NAMED)
     ]
-    if any(entry.is_symlink() and entry.is_dir() for entry in _walk_folders(top)):
+    linked = any(entry.is_symlink() and entry.is_dir() for entry in _walk_folders(top))
+    if linked and not followlinks:
         words.append("links to folders, which `followlinks=True` looks into")
     if not recurse and any(entry.is_dir() for entry in top.iterdir()):
         words.append("folders, which `recurse=True` looks into")
