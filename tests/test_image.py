@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import warnings
 import zlib
 from contextlib import suppress
@@ -253,6 +254,29 @@ def test_sixteen_bits_keep_their_order_and_both_ends() -> None:
     bits = eight_bits(np.arange(65536, dtype=np.uint16))
     assert bits[0] == 0 and bits[-1] == 255 and (np.diff(bits.astype(int)) >= 0).all()
     assert np.array_equal(eight_bits(np.arange(256, dtype=np.uint16) * 257), np.arange(256))
+
+
+def test_the_order_of_the_bytes_of_16_bits_changes_nothing(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 200], [255, 4000, 60000]], np.uint16)
+    little, big = tmp_path / "little.tif", tmp_path / "big.tif"
+    Image.fromarray(values).save(little)
+    tags = [(256, 3), (257, 2), (258, 16), (259, 1), (262, 1), (273, 122), (277, 1), (278, 2)]
+    entries = b"".join(struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    entries += struct.pack(">HHII", 279, 4, 1, values.nbytes)
+    head = b"MM" + struct.pack(">HIH", 42, 8, len(tags) + 1)
+    big.write_bytes(head + entries + bytes(4) + values.astype(">u2").tobytes())
+    dark = values.clip(0, 200)
+    assert np.array_equal(eight_bits(dark.astype(">u2")), eight_bits(dark))
+    assert torch.equal(read_image(big, "L"), read_image(little, "L"))
+    assert torch.equal(read_image(values.astype(">u2"), "L"), read_image(little, "L"))
+
+
+def test_the_transparent_value_of_16_bits_is_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[300, 301, 40000]], np.uint16)).save(
+        tmp_path / "clear.png", transparency=300
+    )
+    assert read_image(tmp_path / "clear.png", "L").tolist() == [[[255, 1, 156]]]
+    assert read_image(tmp_path / "clear.png", "RGBA")[3].tolist() == [[0, 255, 255]]
 
 
 def test_shapes_that_are_no_images_are_refused() -> None:

@@ -272,7 +272,7 @@ def _check_callable(tfm: Any) -> None:
         except TypeError:
             takes = counted(len(found.parameters), "argument")
             raise TypeError(
-                f"{form}, and `{_name(cast(Any, tfm))}` takes {takes}; of a function of images make "
+                f"{form}, and `{_name(cast(Any, tfm))}` takes {takes}; one for images alone is "
                 "`lambda batch, kinds, training: (function(batch[0]), *batch[1:])`"
             ) from None
 

@@ -263,7 +263,8 @@ def converted(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and (not has_alpha or mode in ("LA", "RGBA")):
         return image
     if image.mode[0] in "IF":
-        image, has_alpha = _eight_bit(image), False
+        image = _eight_bit(image)
+        has_alpha = image.mode == "LA"
     if has_alpha:
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
@@ -282,7 +283,12 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    return Image.fromarray(eight_bits(np.asarray(image)))
+    values = np.asarray(image)
+    grey = Image.fromarray(eight_bits(values))
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):  # of 16 bits, as the values are
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -302,6 +308,7 @@ def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
         finite = np.nan_to_num(values, nan=0.0)
         factor = 255.0 if finite.size == 0 or finite.max() <= 1 else 1.0
         return (finite.clip(0, 255) * factor + 0.5).clip(0, 255).astype(np.uint8)
-    if values.dtype != np.uint16 and values.size and values.max() <= 255:
+    is_16_bit = values.dtype.kind == "u" and values.dtype.itemsize == 2  # in either byte order
+    if not is_16_bit and values.size and values.max() <= 255:
         return values.clip(0, 255).astype(np.uint8)
     return ((values.clip(0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
