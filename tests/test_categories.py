@@ -47,6 +47,19 @@ def test_a_text_is_no_list_of_classes(make):
         make("red")
 
 
+def test_several_classes_are_taken_by_numbers_or_by_a_mask():
+    vocab = Vocab(["ants", "bees", "cats"])
+    for chosen in (torch.tensor([2, 0]), np.array([2, 0]), [2, 0], (2, 0), [torch.tensor(2), 0]):
+        assert vocab[chosen] == ["cats", "ants"]
+    assert vocab[torch.tensor(1)] == "bees" and vocab[1:] == ("bees", "cats")
+    assert vocab[torch.tensor([[0], [1]])] == [["ants"], ["bees"]] and vocab[[]] == []
+    assert vocab[torch.tensor([0.9, 0.1, 0.8]) > 0.5] == ["ants", "cats"]
+    with pytest.raises(IndexError, match="a mask of 2 truth values chooses from 3 classes"):
+        vocab[torch.tensor([True, False])]
+    with pytest.raises(IndexError):
+        vocab[torch.tensor([3])]
+
+
 def test_labels_are_sorted_and_counted_once():
     assert set_up(Categorize(), ["b", "a", "c", "a"]).vocab == ["a", "b", "c"]
     assert set_up(Categorize(sort=False), ["b", "a", "c", "a"]).vocab == ["b", "a", "c"]

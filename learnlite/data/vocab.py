@@ -27,9 +27,14 @@ _MISSING = f"fill it, leave such items out, or let `add_na=True` count it as `{N
 class Vocab(tuple[Any, ...]):
     """The classes, each in the place of its number, and `o2i`, the way back; equal to such a list.
 
+    Several numbers, in a tensor, an array or a list, give the list of their classes; so does a mask
+    of as many truth values as there are classes.
+
     >>> vocab = Vocab(["ants", "bees"])
     >>> vocab[1], vocab.o2i["bees"], vocab == ["ants", "bees"]
     ('bees', 1, True)
+    >>> vocab[Tensor([1, 0, 1]).long()], vocab[[False, True]]
+    (['bees', 'ants', 'bees'], ['bees'])
     """
 
     o2i: dict[Any, int]
@@ -50,6 +55,21 @@ class Vocab(tuple[Any, ...]):
         return not self == other
 
     __hash__ = tuple.__hash__
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, Tensor | np.ndarray) and i.ndim:
+            i = i.tolist()
+        if not isinstance(i, list | tuple):
+            return super().__getitem__(i)
+        given: list[Any] = list(i)
+        if given and all(isinstance(one, bool) for one in given):
+            if len(given) != len(self):
+                raise IndexError(
+                    f"a mask of {len(given)} truth values chooses from {len(self)} classes; give "
+                    "one for each"
+                )
+            return [label for label, chosen in zip(self, given, strict=True) if chosen]
+        return [self[one] for one in given]
 
     def __repr__(self) -> str:
         return repr(list(self))
@@ -148,6 +168,11 @@ class Labelled:
             raise ValueError(
                 f"{n_missing:,} of the {self.which} set's labels are missing (None or NaN), "
                 f"the first in item {self._first(None)}; {_MISSING}"
+            )
+        if NA in unknown and not add_na:
+            raise ValueError(
+                f"the {self.which} set has the label `{NA}` (in item {self._first(NA)}), by which "
+                "what has no label is called; rename the class, or let `add_na=True` count it so"
             )
         if unknown and not add_na:
             label = unknown[0]
