@@ -31,7 +31,7 @@ _GB = 10**9
 _DISK = 8 * _GB
 _MEMORY = 0.25  # of the machine's
 _FREE = 0.9  # of the free space of a disk is used at most
-_FORMAT = 1  # another number for pixels that are made or laid out in another way
+_FORMAT = 2  # another number for pixels that are made or laid out in another way
 _OLD = 30 * 24 * 3600  # seconds after which a cache that nobody has opened goes
 _SUFFIX = ".pixels"
 

@@ -167,12 +167,14 @@ def gathered(column: Sequence[Pending], is_mask: bool = False, threads: int = 1)
     >>> batch.shape
     torch.Size([5, 3, 4, 4])
     """
-    first = column[0](is_mask)
-    shape, dtype = first.shape, first.dtype
-    if first.ndim == 3:  # the channels of a pixel side by side, as they come and are wanted
-        batch = first.new_empty((len(column), *shape[1:], shape[0])).permute(0, 3, 1, 2)
+    pixels, plan, _ = column[0]
+    shape, dtype = pixels.shape, pixels.dtype
+    if plan.steps:
+        shape = torch.Size((*shape[:-2], *plan.new_size))
+    if len(shape) == 3:  # the channels of a pixel side by side, as they come and are wanted
+        batch = pixels.new_empty((len(column), *shape[1:], shape[0])).permute(0, 3, 1, 2)
     else:
-        batch = first.new_empty((len(column), *shape))
+        batch = pixels.new_empty((len(column), *shape))
     rows = batch.split(1)
     # What can be done before is: behind so many pixels Python finds the processor's caches empty.
     crops = [None if is_mask else pending.to_resize(shape, dtype) for pending in column]

