@@ -2,6 +2,7 @@
 
 from math import sqrt
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,8 @@ from torch import nn
 
 from learnlite import DataLoaders, Learner, Order, on
 from learnlite.callbacks.augment import ProgressiveResize, RandomErasing
+from learnlite.vision.blocks import BBoxBlock, BBoxLblBlock, ImageBlock, PointBlock
+from learnlite.vision.datablock import DataBlock
 
 
 class Pooled(nn.Module):
@@ -233,6 +236,39 @@ def test_masks_at_odd_ratios_are_those_of_torch():
     size = train[0][0][0].shape[-2:]
     wanted = F.interpolate(y[:, None].float(), size=size, mode="nearest-exact")[:, 0]
     assert torch.equal(small.float(), wanted)
+
+
+def test_boxes_lie_on_the_small_images_where_they_lay_and_points_stay():
+    pictures = [np.full((24, 48, 3), 40 * i, np.uint8) for i in range(5)]
+    block = DataBlock(
+        (ImageBlock, PointBlock, BBoxBlock, BBoxLblBlock),
+        get_y=[lambda _: [[12.0, 6.0]], lambda _: [[6, 8, 36, 24]], lambda _: ["cat"]],
+        n_inp=1,
+    )
+    seen = []
+    look = on(after_pred=lambda learn: seen.append((learn.xb[0].shape[-2:], learn.yb)))
+    cbs = [ProgressiveResize(8, 24, multiple=8), look]
+    with pytest.warns(UserWarning, match="one class only"):
+        dls = block.dataloaders(pictures, bs=4, device="cpu")
+
+    def loss(pred, points, boxes, labels):
+        return (pred.mean() - points.mean()) ** 2
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            return x.mean((2, 3)) * self.scale
+
+    Learner(dls, Net(), loss, cbs=cbs, default_cbs=False).fit(2)
+    training = [found for found in seen if found[0] == (8, 16)] + seen[-1:]
+    for (height, width), (points, boxes, _) in training:
+        assert points[0].tolist() == [[-0.5, -0.5]]
+        share = torch.tensor([6 / 48, 8 / 24, 36 / 48, 1])
+        assert torch.allclose(boxes[0, 0], share * torch.tensor([width, height] * 2))
+    assert seen[0][0] == (8, 16)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -1,6 +1,6 @@
 """Changing the images of a whole batch, on the device: erasing boxes, and growing sizes."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -84,8 +84,8 @@ class ProgressiveResize(Callback):
     For the part `pct_start` of the epochs the shorter side has `start` pixels; until the part
     `pct_end` it grows, in multiples of `multiple`, and then has `end`, in the last epoch always.
     Images are made smaller on the device, and targets of their height and width, as masks, by the
-    nearest pixel. In validation all stay as they come. Resizing is work for the device, less than
-    what a small image saves there.
+    nearest pixel, and boxes in pixels with them. In validation all stay as they come. Resizing is
+    work for the device, less than what a small image saves there.
 
     The model must take any size, as those with a pooling at the end do; what falls with the size of
     the images is time and memory, so the batch may be larger only if it fits at the end.
@@ -166,10 +166,10 @@ class ProgressiveResize(Callback):
     def before_batch(self) -> None:
         learn = self.learn
         size = self.size(learn.progress.epochs, learn.progress.n_epoch)
-        sides: set[torch.Size] = set()
+        sides: list[torch.Size] = []
 
         def resized(x: Tensor) -> Tensor:
-            sides.add(x.shape[-2:])
+            sides.append(x.shape[-2:])
             new = _resized(x, self._new_sides(x, size))
             self._small = new.shape[-2:] if new.shape != x.shape else None
             return new
@@ -182,6 +182,12 @@ class ProgressiveResize(Callback):
                 else y
                 for y in learn.yb
             )
+        if self._small is not None and "boxes" in learn.dls.kinds and isinstance(learn.xb, tuple):
+            (old_height, old_width), (height, width) = sides[0], self._small
+            across, down = width / old_width, height / old_height
+            n = len(learn.xb)
+            parts = _scaled_boxes((*learn.xb, *learn.yb), learn.dls.kinds, across, down)
+            learn.xb, learn.yb = parts[:n], parts[n:]
 
     def _new_sides(self, x: Tensor, size: int) -> tuple[int, int]:
         height, width = x.shape[-2:]
@@ -236,6 +242,16 @@ def _nearest(y: Tensor, sides: tuple[int, int]) -> Tensor:
             pixels = torch.arange(n, device=y.device)
             y = y.index_select(dim, (2 * pixels + 1) * y.shape[dim] // (2 * n))
     return y
+
+
+def _scaled_boxes(
+    batch: tuple[Any, ...], kinds: Sequence[str | None], across: float, down: float
+) -> tuple[Any, ...]:
+    """The batch with its boxes, which are counted in pixels, where the small images have them."""
+    return tuple(
+        x * x.new_tensor([across, down, across, down]) if kind == "boxes" else x
+        for x, kind in zip(batch, (*kinds, *[None] * len(batch)), strict=False)
+    )
 
 
 def _rounded(size: float, multiple: int) -> int:
