@@ -24,7 +24,7 @@ from learnlite.inference import Inference
 from learnlite.losses import infer_loss
 from learnlite.metrics import as_metrics
 from learnlite.precision import mixed
-from learnlite.seeds import draw_seed
+from learnlite.seeds import as_seed
 from learnlite.summary import Summary, summarize
 from learnlite.types import LossFunc, OptFunc, Splitter
 
@@ -89,7 +89,7 @@ class Learner(Inference):
         self.wd_bn_bias = wd_bn_bias
         self.train_bn = train_bn
         self.moms = moms
-        self.seed = draw_seed() if seed is None else seed
+        self.seed = as_seed(seed)
         self.loss_func = self._choose_loss() if loss_func is None else _checked_loss(loss_func)
         self._to_device()
         given = Callbacks(self, cbs)

@@ -4,9 +4,11 @@ There is no random state to save or to lose: the order of an epoch is drawn from
 `mix(seed, epoch)`, the noise of a step from `mix(seed, step)`.
 """
 
+import operator
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,20 @@ _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: what splitmix64 adds at ea
 def draw_seed() -> int:
     """A new seed from torch's global generator, so that `torch.manual_seed` decides it."""
     return int(torch.randint(1 << 62, (), dtype=torch.int64))
+
+
+def as_seed(seed: Any = None) -> int:
+    """A seed as a plain whole number, which numpy's are not; a new one instead of None.
+
+    >>> as_seed(np.int64(3)), as_seed() != as_seed()
+    (3, True)
+    """
+    if seed is None:
+        return draw_seed()
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise TypeError(f"`seed` is a whole number, or None to draw one, got {seed!r}") from None
 
 
 def mix(seed: int, *counters: int) -> int:

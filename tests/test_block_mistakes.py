@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from blocks_made import block, last
@@ -15,7 +16,9 @@ from learnlite.vision.all import (
     ImageBlock,
     ImageDataLoaders,
     IndexSplitter,
+    MultiCategoryBlock,
     PointBlock,
+    RandomSplitter,
     Resize,
     TransformBlock,
     aug_transforms,
@@ -125,6 +128,64 @@ def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
         ),
         (lambda root: block().dataloaders(root).test_dl(None), "indices, got a `NoneType`"),
         (lambda root: block().dataloaders(root, bs="4"), "`bs` must be a whole number"),
+        (lambda root: block().dataloaders(root, bs=0), "`bs` must be .* at least 1, got 0"),
+        (lambda root: block().summary(root, bs=0), "`bs` must be .* at least 1, got 0"),
+        (lambda root: block().dataloaders(root, val_bs=0), "`val_bs` must be .* at least 1, got 0"),
+        (lambda root: block().dataloaders(root, seed="a"), "`seed` is a whole number, .* got 'a'"),
+        (lambda root: block().dataloaders(root, seed=1.5), "`seed` is a whole number, .* got 1.5"),
+        (lambda root: block().dataloaders(root, subset="0.1"), "`subset='0.1'`: a share .* float"),
+        (lambda root: block().dataloaders(root, subset=2), "`subset=2` is 2 of 36 items .* the cl"),
+        (lambda root: block().dataloaders(root, device="gpu"), "`device` is \"cpu\", .* got 'gpu'"),
+        (lambda root: block().dataloaders(root, cache="memory", cache_size="1GB"), "got '1GB'"),
+        (
+            lambda root: block().dataloaders(root, cache="memory", cache_size=float("inf")),
+            "`cache_size` is a number of GB above 0, as 0.5, got inf",
+        ),
+        (
+            lambda root: block().dataloaders(
+                root, weights={"red": 1, "green": 1, "blue": 1, "bleu": 2}
+            ),
+            "`weights` names `'bleu'`, and the classes are .*; did you mean `blue`",
+        ),
+        (lambda root: block().dataloaders(root, weights=len), "`weights` is a list of one for"),
+        (
+            lambda root: DataBlock(
+                (ImageBlock, MultiCategoryBlock), get_items=get_image_files, get_y=lambda f: ["a"]
+            ).dataloaders(root, balanced=True),
+            "`balanced` goes by the one class .* is `MultiCategoryBlock`; give `weights` as a list",
+        ),
+        (
+            lambda root: DataBlock(ImageBlock, get_items=get_image_files).dataloaders(
+                root, balanced=True
+            ),
+            "the last block is `ImageBlock`",
+        ),
+        (lambda root: block(get_y="label"), r"column of a table give `ColReader\('label'\)`"),
+        (lambda root: block(get_x=[3]), "`get_x` is a function of an item, got 3$"),
+        (lambda root: block(get_items="*.jpg"), "`get_items` is a function of an item"),
+        (lambda root: block(splitter=RandomSplitter), r"as `RandomSplitter\(\.\.\.\)`"),
+        (lambda root: block(splitter=0.2), r"got 0.2; give `RandomSplitter\(0.2\)` for a share"),
+        (
+            lambda root: DataBlock((ImageBlock, BBoxBlock, BBoxLblBlock), get_y=[len, len]),
+            "2 functions for 1 blocks; .* or say by `n_inp` how many of the 3 blocks are inputs",
+        ),
+        (
+            lambda root: DataBlock((ImageBlock, CategoryBlock)).datasets(["a/1.jpg", "b/2.jpg"]),
+            "of a file; give `get_y`",
+        ),
+        (
+            lambda root: block(get_y=lambda f: "#na#" if "red" in f.name else "b").datasets(root),
+            "training set has the label `#na#` .* rename the class, or let `add_na=True`",
+        ),
+        (
+            lambda root: DataBlock(
+                (ImageBlock, BBoxBlock, BBoxLblBlock),
+                n_inp=1,
+                get_items=get_image_files,
+                get_y=[lambda f: [[0, 0, 2, 2]], parent_label],
+            ).datasets(root),
+            r"the labels of boxes are a list, one for each box, got '\w+'; give `\['\w+'\]`",
+        ),
         (lambda root: block().dataloaders(root, batch_size=4), "did you mean `bs`"),
         (lambda root: block().dataloaders(root, item_tfm=Resize(8)), "did you mean `item_tfms`"),
         (lambda root: block(item_tfms=aug_transforms()), "as one of `batch_tfms`"),
@@ -150,3 +211,23 @@ def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
 def test_mistakes_are_told_with_a_way_out(root, make, message):
     with pytest.raises((ValueError, TypeError, OSError), match=message):
         make(root)
+
+
+def test_a_message_about_a_splitter_does_not_hold_all_items():
+    with pytest.raises(ValueError, match="`valid_pct` must be a share") as caught:
+        RandomSplitter([f"{i}.jpg" for i in range(9999)])
+    assert len(str(caught.value)) < 200
+
+
+def test_a_seed_of_numpy_is_the_same_seed(root):
+    plain, of_numpy = (
+        block(splitter=RandomSplitter(seed=seed)).dataloaders(root, seed=seed, bs=4)
+        for seed in (3, np.int64(3))
+    )
+    assert torch.equal(plain.one_batch()[0], of_numpy.one_batch()[0])
+
+
+def test_items_of_text_that_a_getter_finds_files_for_are_labels(root):
+    files = {f.parent.name: f for f in get_image_files(root)}
+    found = block(get_items=None, get_x=files.get, get_y=None, splitter=IndexSplitter([0, 1]))
+    assert found.datasets(["red", "blue"] * 2).vocab == ["blue", "red"]

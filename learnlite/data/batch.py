@@ -32,7 +32,12 @@ def as_device(device: str | int | torch.device) -> torch.device:
     >>> as_device("cpu")
     device(type='cpu')
     """
-    named = torch.device(device)
+    try:
+        named = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(
+            f'`device` is "cpu", "cuda", "cuda:1", "mps" or the like, got {device!r}'
+        ) from None
     if cast(int | None, named.index) is not None or named.type not in _GPUS:
         return named
     index = torch.cuda.current_device() if named.type == "cuda" else 0

@@ -12,7 +12,7 @@ from learnlite.data.reading import Job, Reader, undisturbed
 from learnlite.data.sampling import Order
 from learnlite.data.tensors import TensorItems
 from learnlite.data.workers import WorkerPool
-from learnlite.seeds import draw_seed, mix
+from learnlite.seeds import as_seed, mix
 from learnlite.types import Batch
 
 
@@ -55,9 +55,9 @@ class Loader:
     ) -> None:
         self.n = _length(dataset)
         self.dataset = dataset
-        self.bs = _whole_number("bs", bs, least=1)
-        self.num_workers = _whole_number("num_workers", num_workers, least=0)
-        self.prefetch_factor = _whole_number("prefetch_factor", prefetch_factor, least=1)
+        self.bs = whole_number("bs", bs, least=1)
+        self.num_workers = whole_number("num_workers", num_workers, least=0)
+        self.prefetch_factor = whole_number("prefetch_factor", prefetch_factor, least=1)
         self.shuffle = shuffle or order is not None
         self.order = order
         self.drop_last = bool(drop_last)
@@ -65,7 +65,7 @@ class Loader:
         self.pin_memory = pin_memory
         self.timeout = timeout or 0
         self.start_method = start_method
-        self.seed = draw_seed() if seed is None else seed
+        self.seed = as_seed(seed)
         self.epoch = 0
         """The epoch that `iter` gives next."""
         if self.timeout < 0:
@@ -98,8 +98,8 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from batch `start` on; those before it are not read."""
-        _whole_number("epoch", epoch, least=0)
-        if _whole_number("start", start, least=0) > len(self):
+        whole_number("epoch", epoch, least=0)
+        if whole_number("start", start, least=0) > len(self):
             raise ValueError(f"`start` must be at most {len(self)}, the batches, got {start}")
         if self._tensors is not None:  # one indexing a batch: workers could only slow it down
             return self._indexed(self._tensors, epoch, start)
@@ -262,7 +262,8 @@ def _length(dataset: Any) -> int:
     return len(dataset)
 
 
-def _whole_number(name: str, value: Any, *, least: int) -> int:
+def whole_number(name: str, value: Any, *, least: int) -> int:
+    """The value of the argument `name` as an int, if that is what it is."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}")
     return int(value)

@@ -16,7 +16,7 @@ from learnlite.data.single import batch_of, labels_of
 from learnlite.data.stream import Stream
 from learnlite.data.tensors import TensorItems, n_classes, tensor_sets
 from learnlite.data.torch_loader import first_of_torch
-from learnlite.seeds import draw_seed, kept_rng, mix
+from learnlite.seeds import as_seed, kept_rng, mix
 from learnlite.types import Batch, BatchTransform, LossFunc
 
 
@@ -103,7 +103,7 @@ class DataLoaders:
         """
         if not datasets:
             raise ValueError("`from_dsets` needs at least one dataset, got none")
-        seed = draw_seed() if seed is None else seed
+        seed = as_seed(seed)
         loaders: list[Any] = []
         for i, dataset in enumerate(datasets):
             loader = Loader(
@@ -156,7 +156,7 @@ class DataLoaders:
         >>> dls, dls.c
         (DataLoaders(train: 3 batches, valid: 1 batch, on cpu), 3)
         """
-        seed = draw_seed() if seed is None else seed
+        seed = as_seed(seed)
         sets = tensor_sets(tensors, valid, valid_pct, mix(seed, -1), n_inp)
         dls = cls.from_dsets(
             *sets,

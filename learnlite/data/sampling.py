@@ -16,7 +16,7 @@ from torch import Tensor
 from learnlite.data.labels import plain
 from learnlite.data.strata import check_one_each
 from learnlite.data.vocab import Vocab, counted, not_one
-from learnlite.data.wording import named
+from learnlite.data.wording import named, short
 from learnlite.seeds import mix
 
 Order: TypeAlias = Callable[[int, int], Sequence[int] | Tensor]
@@ -97,6 +97,11 @@ def sampling_order(
         raise ValueError("`balanced` and `weights` both say how often items come; leave one out")
     if not balanced and weights is None:
         return None
+    if weights is not None and not hasattr(weights, "__len__"):
+        raise TypeError(
+            "`weights` is a list of one for each item, or a dict of one for each class, got "
+            f"{short(weights)}"
+        )
     if weights is not None and not isinstance(weights, Mapping):
         if labels is not None:
             check_one_each("weights", weights, len(labels))

@@ -9,7 +9,7 @@ import numpy as np
 
 from learnlite.data.strata import allot, check_one_each, class_codes, drawn_order, places
 from learnlite.data.tables import each_of
-from learnlite.data.wording import named
+from learnlite.data.wording import named, short
 
 Split: TypeAlias = tuple[list[int], list[int]]
 
@@ -184,7 +184,7 @@ def _check_share(name: str, share: Any) -> None:
         advice = f"; write {share / 100:g} for {share} %" if percent else ""
         if isinstance(share, int | float) and share == 0 and name == "valid_pct":
             advice = "; give `NoSplitter()` to train without validation"
-        raise ValueError(f"`{name}` must be a share between 0 and 1, got {share!r}{advice}")
+        raise ValueError(f"`{name}` must be a share between 0 and 1, got {short(share)}{advice}")
 
 
 def _check_two(n: int) -> None:

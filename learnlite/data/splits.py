@@ -225,6 +225,25 @@ class ColSplitter:
         return _by_truth(chosen, where)
 
 
+def check_splitter(splitter: Any) -> None:
+    """Refuse what is not called with the items.
+
+    >>> check_splitter(RandomSplitter)
+    Traceback (most recent call last):
+    ...
+    TypeError: the splitter is the class `RandomSplitter`; make one of it, as `RandomSplitter(...)`
+    """
+    if isinstance(splitter, type):
+        name = splitter.__name__
+        raise TypeError(f"the splitter is the class `{name}`; make one of it, as `{name}(...)`")
+    if not callable(splitter):
+        raise TypeError(
+            f"a splitter is called with the items and gives `(train, valid)`, got "
+            f"{short(splitter)}; give `RandomSplitter(0.2)` for a share, `IndexSplitter([...])` for "
+            "indices"
+        )
+
+
 def checked_split(splitter: Splitter, items: Any) -> Split:
     """What `splitter` makes of the items, as lists of ints that can be trained on.
 
@@ -234,6 +253,7 @@ def checked_split(splitter: Splitter, items: Any) -> Split:
     n = len(items)
     if not n:
         raise ValueError("there are no items to split; look at what `get_items` finds")
+    check_splitter(splitter)
     given = cast(Any, splitter(items))
     if not isinstance(given, tuple | list) or len(cast(Sequence[Any], given)) != 2:
         raise TypeError(

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learnlite.data.labels import is_missing, plain
-from learnlite.seeds import draw_seed, mix
+from learnlite.data.wording import short
+from learnlite.seeds import as_seed, mix
 
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -45,7 +46,7 @@ def drawn_order(n: int, seed: int | None) -> Ints:
     ([0, 1, 2, 3, 4], np.True_)
     """
     # numpy keeps the stream of a bit generator, not what it makes of it; 0.2 s for a million
-    bits = np.random.PCG64(mix(draw_seed() if seed is None else seed))
+    bits = np.random.PCG64(mix(as_seed(seed)))
     return np.argsort(bits.random_raw(n), kind="stable")
 
 
@@ -110,6 +111,10 @@ def check_one_each(name: str, values: Sized, n: int) -> None:
 def _number_of(share_or_n: float, n: int) -> int:
     if not n:
         raise ValueError("there are no items to choose from")
+    if not isinstance(share_or_n, int | float | np.integer):
+        raise TypeError(
+            f"a share of the items is a float, and a number of them an int, got {short(share_or_n)}"
+        )
     if isinstance(share_or_n, float):
         if not 0 < share_or_n <= 1:
             raise ValueError(
@@ -119,7 +124,7 @@ def _number_of(share_or_n: float, n: int) -> int:
         return max(round(n * share_or_n), 1)
     if isinstance(share_or_n, bool) or not 1 <= share_or_n <= n:
         raise ValueError(f"from 1 to {n:,} items can be chosen, got {share_or_n}")
-    return share_or_n
+    return int(share_or_n)
 
 
 def _key(label: Any) -> Any:

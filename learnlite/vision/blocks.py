@@ -1,6 +1,6 @@
 """Blocks: how each element of an item is opened, put into a batch, and read back for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -263,15 +263,22 @@ class BBoxLblBlock(_LabelBlock):
         self.labels = Categorize(vocab, True, add_na)
 
     def setup(self, train: Sequence[Any], valid: Sequence[Any], items: Any, others: Any) -> None:
-        flat = [[label for labels in part for label in labels] for part in (train, valid)]
-        named = [
-            [item for labels, item in zip(part, names, strict=True) for _ in labels]
+        pairs = [
+            [
+                (label, item)
+                for labels, item in zip(part, names, strict=True)
+                for label in _labels_of_boxes(labels, item)
+            ]
             for part, names in ((train, items), (valid, others))
         ]
-        super().setup(flat[0], flat[1], named[0], named[1])
+        (flat, named), (flat_valid, named_valid) = (
+            ([label for label, _ in part], [item for _, item in part]) for part in pairs
+        )
+        super().setup(flat, flat_valid, named, named_valid)
 
     def open(self, source: Any, size: Size | None, item: Any) -> Tensor:
-        return torch.tensor([self.labels.encode(label, item) for label in source]).long()
+        labels = _labels_of_boxes(source, item)
+        return torch.tensor([self.labels.encode(label, item) for label in labels]).long()
 
     def collate(self, elements: list[Any]) -> Tensor:
         return _padded(elements)
@@ -303,6 +310,15 @@ def _padded(elements: list[Tensor]) -> Tensor:
     for row, element in zip(padded, elements, strict=True):
         row[: len(element)] = element
     return padded.as_subclass(Tensor)
+
+
+def _labels_of_boxes(source: Any, item: Any) -> Iterable[Any]:
+    if isinstance(source, str) or not isinstance(source, Iterable):
+        raise TypeError(
+            f"{item}: the labels of boxes are a list, one for each box, got {short(source)}; give "
+            f"`[{short(source)}]` if there is one box"
+        )
+    return cast(Iterable[Any], source)
 
 
 def _points(source: Any, item: Any) -> Tensor:

@@ -170,8 +170,9 @@ def with_cache(
         return list(sets)
     if cache not in ("memory", "disk"):
         raise ValueError(f'`cache` is "memory", "disk" or None, got {cache!r}')
-    if size is not None and not size > 0:
-        raise ValueError(f"`cache_size` is a number of GB above 0, got {size}")
+    is_number = isinstance(size, int | float) and not isinstance(size, bool)
+    if size is not None and not (is_number and 0 < size < float("inf")):
+        raise ValueError(f"`cache_size` is a number of GB above 0, as 0.5, got {size!r}")
     full = [items for items in sets if len(items)]
     if not kept_places(full[0]):
         raise ValueError("`cache` keeps images and masks, and no block is of these; leave it out")

@@ -4,24 +4,26 @@ import copy
 import os
 from collections.abc import Callable, Sequence, Sized
 from inspect import signature
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from learnlite.data import Loader, default_device
 from learnlite.data.batch import as_device
+from learnlite.data.loader import whole_number
 from learnlite.data.sampling import sampling_order
 from learnlite.data.shares import RandomSplitter
-from learnlite.data.splits import Splitter, checked_split
+from learnlite.data.splits import Splitter, check_splitter, checked_split
 from learnlite.data.strata import subset as subset_of
 from learnlite.data.tables import by_position, is_pandas, rows_of
 from learnlite.data.vocab import Vocab
 from learnlite.data.wording import did_you_mean
-from learnlite.seeds import draw_seed, mix
+from learnlite.seeds import as_seed, mix
 from learnlite.types import listify
 from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
+from learnlite.vision.block_checks import check_function, check_kept, check_read, check_weights
 from learnlite.vision.blocks import BBoxLblBlock, Block, PointBlock, TransformBlock
 from learnlite.vision.cache import with_cache
 from learnlite.vision.item_stage import ItemStage
@@ -90,6 +92,10 @@ class DataBlock:
             raise ValueError(
                 f"`n_inp` says how many of the {len(self.blocks)} blocks are inputs, got {n_inp}"
             )
+        if get_items is not None:
+            check_function("get_items", get_items)
+        if splitter is not None:
+            check_splitter(splitter)
         self.get_items = get_items
         self.splitter = splitter
         self.get_x = get_x
@@ -156,17 +162,15 @@ class DataBlock:
         items = by_position(found)
         train, valid = self._split(found)
         if subset is not None:
-            train = [train[i] for i in self._subset([items[i] for i in train], subset)]
+            train = self._subset(items, train, subset)
         sets = [[items[i] for i in part] for part in (train, valid)]
         blocks = copy.deepcopy(self.blocks)  # they learn classes, and other data may have others
         reader = BlockItems([], blocks, self.getters, (), training=False, n_inp=self.n_inp)
         for block, getter in zip(blocks, self.getters, strict=True):
             if type(block).setup is not Block.setup:
-                if getter is _itself and isinstance(items[0], PurePath):
-                    raise ValueError(
-                        f"nothing says what `{block!r}` has of a file; give `get_y`, as "
-                        "`get_y=parent_label` for the name of its folder"
-                    )
+                if getter is _itself:
+                    bare = [b for b, g in zip(blocks, self.getters, strict=True) if g is _itself]
+                    check_read(block, items[0], bare)
                 sources = [[reader.source(getter, item) for item in part] for part in sets]
                 block.setup(sources[0], sources[1], sets[0], sets[1])
         return Datasets(
@@ -216,7 +220,9 @@ class DataBlock:
         if on_bad_image not in ("raise", "skip"):
             raise ValueError(f'`on_bad_image` is "raise" or "skip", got {on_bad_image!r}')
         _check_settings(loader_settings)
-        seed = draw_seed() if seed is None else seed
+        seed = as_seed(seed)
+        bs = whole_number("bs", bs, least=1)
+        val_bs = bs if val_bs is None else whole_number("val_bs", val_bs, least=1)
         train, valid = with_cache(self.datasets(source, subset=subset), cache, cache_size)
         make = Loader
         if on_bad_image == "skip":
@@ -226,9 +232,10 @@ class DataBlock:
         if num_workers is None:
             num_workers = 0 if where.type == "cpu" else min(8, os.cpu_count() or 1)
         if drop_last is None:
-            drop_last = isinstance(bs, int) and len(train) > bs and len(train) % bs == 1
+            drop_last = len(train) > bs and len(train) % bs == 1
         order = None
         if weights is not None or balanced:
+            check_weights(weights, balanced, train.blocks[-1], train.vocab)
             order = sampling_order(self._labels(train), weights=weights, balanced=balanced)
         common: dict[str, Any] = {"num_workers": num_workers} | loader_settings
         loaders = [
@@ -244,9 +251,7 @@ class DataBlock:
             )
         ]
         if len(valid):
-            loaders.append(
-                make(valid, val_bs or bs, seed=mix(seed, 1), collate=valid.collate, **common)
-            )
+            loaders.append(make(valid, val_bs, seed=mix(seed, 1), collate=valid.collate, **common))
         dls = BlockLoaders(*loaders, n_inp=self.n_inp, device=where, path=path, vocab=train.vocab)
         targets = train.blocks[self.n_inp :]
         if targets:
@@ -269,9 +274,15 @@ class DataBlock:
         tfms.setup(dls.raw_batch(), dls.kinds)
         return tfms
 
-    def _subset(self, items: list[Any], share: float | int) -> list[int]:
-        getter = self.getters[-1]
-        return subset_of(items, share, labels=[getter(item) for item in items], seed=0)
+    def _subset(self, items: Any, train: list[int], share: float | int) -> list[int]:
+        """A part of the items to train on."""
+        labels = [self.getters[-1](items[i]) for i in train]
+        try:
+            chosen = subset_of(train, share, labels=labels, seed=0)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`subset={share!r}`: {error}") from None
+        check_kept(self.blocks[-1], labels, chosen, share)
+        return [train[i] for i in chosen]
 
     def _labels(self, train: BlockItems) -> list[Any]:
         getter = self.getters[-1]
@@ -289,10 +300,11 @@ class DataBlock:
             functions = listify(given)
             if functions and len(functions) != len(places):
                 raise ValueError(
-                    f"`{name}` has {len(functions)} functions for {len(places)} blocks; "
-                    "give one for each"
+                    f"`{name}` has {len(functions)} functions for {len(places)} blocks; give one "
+                    f"for each, or say by `n_inp` how many of the {n} blocks are inputs"
                 )
             for place, function in zip(places, functions, strict=False):
+                check_function(name, function)
                 found[place] = function
         return found
 
