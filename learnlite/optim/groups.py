@@ -34,7 +34,7 @@ def layer_groups(
     >>> [len(group) for group in layer_groups(model, body_and_head)]
     [2, 2]
     """
-    made: Any = splitter(model)
+    made: Any = splitter(_plain(model))
     if isinstance(made, nn.Module | Tensor) or not isinstance(made, Iterable):
         made = [made]
     parts: list[Any] = list(made)
@@ -170,6 +170,12 @@ def _is_norm(module: nn.Module) -> bool:
 def _is_bias(name: str) -> bool:
     last = name.rpartition(".")[2]
     return last == "bias" or last.endswith("_bias") or last.startswith("bias_")
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """The model itself where it is compiled, which has neither its parts nor their order."""
+    inner = vars(model).get("_modules", {}).get("_orig_mod")
+    return model if inner is None else inner
 
 
 def _flat(part: Any) -> Iterator[nn.Parameter]:

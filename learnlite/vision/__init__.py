@@ -56,8 +56,19 @@ from learnlite.vision.item_tfms import (
     ResizeMethod,
     ToTensor,
 )
+from learnlite.vision.learner import cnn_learner, unet_learner, vision_learner
 from learnlite.vision.lighting import Brightness, Contrast, Hue, Saturation
 from learnlite.vision.loaders import BlockLoaders
+from learnlite.vision.models import (
+    add_head,
+    create_body,
+    create_head,
+    create_unet_model,
+    create_vision_model,
+    default_split,
+    num_features_model,
+    params,
+)
 from learnlite.vision.show import show_image, show_images
 from learnlite.vision.verify import image_faults, verify_images
 
@@ -106,17 +117,28 @@ __all__ = [
     "TransformBlock",
     "Warp",
     "Zoom",
+    "add_head",
     "aug_transforms",
     "cifar_stats",
     "clear_cache",
+    "cnn_learner",
+    "create_body",
+    "create_head",
+    "create_unet_model",
+    "create_vision_model",
+    "default_split",
     "image_faults",
     "imagenet_stats",
     "load_mask",
     "mnist_stats",
+    "num_features_model",
     "open_image",
+    "params",
     "read_image",
     "show_image",
     "show_images",
     "to_thumb",
+    "unet_learner",
     "verify_images",
+    "vision_learner",
 ]

@@ -7,6 +7,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import (
+    alexnet,
+    densenet121,
+    densenet161,
+    densenet169,
+    densenet201,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    squeezenet1_0,
+    squeezenet1_1,
+    vgg11_bn,
+    vgg13_bn,
+    vgg16_bn,
+    vgg19_bn,
+)
 
 import learnlite
 from learnlite import *
@@ -122,8 +140,13 @@ __all__ += [
     "TrainTestSplitter",
     "URLs",
     "View",
+    "alexnet",
     "apply_init",
     "class_weights",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
     "download_data",
     "download_url",
     "extract",
@@ -138,9 +161,20 @@ __all__ += [
     "parent_label",
     "partial",
     "read_csv",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
     "sequential",
     "sigmoid_range",
+    "squeezenet1_0",
+    "squeezenet1_1",
     "torch",
     "untar_data",
     "using_attr",
+    "vgg11_bn",
+    "vgg13_bn",
+    "vgg16_bn",
+    "vgg19_bn",
 ]

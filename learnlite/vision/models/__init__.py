@@ -1,5 +1,9 @@
 """Networks for images: residual ones, U-Nets, and bodies and heads of any other."""
 
+from learnlite.vision.models.body import create_body, num_features_model
+from learnlite.vision.models.build import add_head, create_unet_model, create_vision_model
+from learnlite.vision.models.groups import default_split, params
+from learnlite.vision.models.head import create_head
 from learnlite.vision.models.unet import DynamicUnet, UnetBlock
 from learnlite.vision.models.xresnet import (
     XRESNETS,
@@ -42,6 +46,14 @@ __all__ = [
     "DynamicUnet",
     "UnetBlock",
     "XResNet",
+    "add_head",
+    "create_body",
+    "create_head",
+    "create_unet_model",
+    "create_vision_model",
+    "default_split",
+    "num_features_model",
+    "params",
     "xresnet18",
     "xresnet18_deep",
     "xresnet18_deeper",

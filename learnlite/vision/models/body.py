@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torchvision.ops import Permute
 
 from learnlite.vision.models.flow import NotTraced, flow_of, last_map, last_vector, output_shape
 
@@ -103,6 +104,8 @@ def feature_shape(model: nn.Module, n_in: int = 3, size: int | None = None) -> t
 def _found_body(model: nn.Module, size: int | None) -> nn.Module:
     """The model up to its last map, or up to the vector that its classifier gets."""
     n_in = _channels_in(model)
+    if all(hasattr(model, name) for name in ("reset_classifier", "forward_features")):
+        return _timm_body(model, n_in, size)
     try:
         flow = flow_of(model, n_in, size)
     except NotTraced as error:
@@ -118,6 +121,30 @@ def _found_body(model: nn.Module, size: int | None) -> nn.Module:
             "linear layer that makes classes of a vector, so there is no body to keep; pass `cut=`"
         )
     return flow.until(node)
+
+
+def _timm_body(model: Any, n_in: int, size: int | None) -> nn.Module:
+    """A network of timm without classifier, which gives its map itself; else its pooled vector."""
+    pooling = getattr(model, "global_pool", None)
+    shape = _shape_with(model, "", n_in, size)
+    if shape is None or len(shape) != 4:
+        for pool in (pooling if isinstance(pooling, str) else None, "avg"):
+            shape = _shape_with(model, pool, n_in, size)
+            if shape is not None and len(shape) == 2:
+                break
+        return model
+    if shape[1] == model.num_features or shape[1] != shape[2]:
+        return model
+    return nn.Sequential(model, Permute([0, 3, 1, 2]))  # its maps have their channels last
+
+
+def _shape_with(model: Any, pool: str | None, n_in: int, size: int | None) -> Any:
+    """What a network of timm gives without classifier and with this pooling; None if it cannot."""
+    try:
+        model.reset_classifier(0, pool) if pool is not None else model.reset_classifier(0)
+        return output_shape(model, n_in, size)
+    except (AssertionError, NotTraced, TypeError, ValueError):
+        return None
 
 
 def _cut_at(model: nn.Module, cut: Any) -> nn.Module:

@@ -15,16 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 Shape = tuple[int, ...]
+Size = int | tuple[int, int] | None
 
 # Sizes tried one after another: 128 leaves a map of 2 x 2 to a body that divides by 64; many
 # networks take one size only.
 _SIZES = (128, 224, 256, 32, 64, 28, 299, 384, 512, 518, 448, 96)
 _RELU = {F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_"}
-_ADAPTIVE = {
-    F.adaptive_avg_pool2d,
-    F.adaptive_max_pool2d,
-    torch.nn.functional.adaptive_avg_pool2d,
-}
+_ADAPTIVE = {F.adaptive_avg_pool2d, F.adaptive_max_pool2d}
 
 
 class NotTraced(Exception):
@@ -138,15 +135,15 @@ def is_map(shape: Shape | None) -> bool:
     return shape is not None and len(shape) == 4 and shape[2] * shape[3] > 1
 
 
-def output_shape(model: nn.Module, n_in: int = 3, size: int | None = None) -> Shape | None:
+def output_shape(model: nn.Module, n_in: int = 3, size: Size = None) -> Shape | None:
     """The shape of what a network gives of one image; None if that is no tensor.
 
     >>> output_shape(nn.Conv2d(3, 8, 1), size=16)
     (1, 8, 16, 16)
     """
     error: Exception | None = None
-    with _as_in_inference(model):
-        for image in _images(model, n_in, size):
+    with as_in_inference(model):
+        for image in images(model, n_in, size):
             try:
                 out = model(image)
             except Exception as fault:
@@ -184,7 +181,7 @@ class _Run(fx.Interpreter):
 
 
 def _flow(model: nn.Module, opened: frozenset[str], n_in: int, size: int | None) -> Flow:
-    with _as_in_inference(model):
+    with as_in_inference(model):
         try:
             traced = _traced(model, opened)
         except Exception as error:  # whatever the user's forward does with what is no tensor
@@ -193,7 +190,7 @@ def _flow(model: nn.Module, opened: frozenset[str], n_in: int, size: int | None)
             return _recorded(model, n_in, size)
         first: Flow | None = None
         error: Exception | None = None
-        for image in _images(model, n_in, size):
+        for image in images(model, n_in, size):
             run = _Run(traced)
             run.extra_traceback = False
             try:
@@ -234,7 +231,7 @@ def _recorded(model: nn.Module, n_in: int, size: int | None) -> Flow:
     error: Exception | None = None
     handles = [child.register_forward_hook(note) for child in names]
     try:
-        for image in _images(model, n_in, size):
+        for image in images(model, n_in, size):
             calls.clear()
             try:
                 model(image)
@@ -272,7 +269,8 @@ def _chain(
 
 
 @contextmanager
-def _as_in_inference(model: nn.Module) -> Generator[None]:
+def as_in_inference(model: nn.Module) -> Generator[None]:
+    """In evaluation mode and without gradients for a while; every module then has its own mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -283,13 +281,15 @@ def _as_in_inference(model: nn.Module) -> Generator[None]:
             module.training = mode
 
 
-def _images(model: nn.Module, n_in: int, size: int | None) -> Iterable[Tensor]:
+def images(model: nn.Module, n_in: int, size: Size) -> Iterable[Tensor]:
+    """Black images where the model is, of `size` or of the usual sizes, one after another."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     for each in _SIZES if size is None else (size,):
-        yield torch.zeros(1, n_in, each, each, dtype=like.dtype, device=like.device)
+        sides = (each, each) if isinstance(each, int) else each
+        yield torch.zeros(1, n_in, *sides, dtype=like.dtype, device=like.device)
 
 
-def _no_size(size: int | None) -> NoSizeFits:
+def _no_size(size: Size) -> NoSizeFits:
     sizes = ", ".join(map(str, sorted(_SIZES))) if size is None else str(size)
     return NoSizeFits(f"no image went through it, of {sizes} pixels")
 
