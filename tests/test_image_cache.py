@@ -468,7 +468,10 @@ def test_bad_images_are_skipped_with_a_cache_too(root, tmp_path):
     [
         ({"cache": "ram"}, '`cache` is "memory", "disk" or None, got \'ram\''),
         ({"cache_size": 3}, '`cache_size=3` needs `cache="memory"` or `cache="disk"`'),
-        ({"cache": "disk", "cache_size": 0}, "`cache_size` is a number of GB above 0, got 0"),
+        (
+            {"cache": "disk", "cache_size": 0},
+            "`cache_size` is a number of GB above 0, as 0.5, got 0",
+        ),
     ],
 )
 def test_mistakes_are_told_with_a_way_out(root, settings, message):

@@ -238,9 +238,8 @@ def check_splitter(splitter: Any) -> None:
         raise TypeError(f"the splitter is the class `{name}`; make one of it, as `{name}(...)`")
     if not callable(splitter):
         raise TypeError(
-            f"a splitter is called with the items and gives `(train, valid)`, got "
-            f"{short(splitter)}; give `RandomSplitter(0.2)` for a share, `IndexSplitter([...])` for "
-            "indices"
+            "a splitter is called with the items and gives `(train, valid)`, got "
+            f"{short(splitter)}; give `RandomSplitter(0.2)` for a share, or `IndexSplitter([...])`"
         )
 
 
