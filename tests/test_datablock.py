@@ -1,5 +1,8 @@
 """From items to batches by a `DataBlock`: getters, splits, transforms, seeds, workers."""
 
+import pickle
+from inspect import signature
+
 import pytest
 import torch
 from blocks_made import block, same
@@ -208,3 +211,26 @@ def test_one_block_serves_data_of_other_classes(root):
     others = block(get_y=lambda file: parent_label(file) + "!")
     others.blocks = made.blocks
     assert made.datasets(root).vocab != others.datasets(root).vocab
+
+
+def test_one_batch_of_a_loader_is_what_the_model_gets(root):
+    dls = block(batch_tfms=aug_transforms(size=16)).dataloaders(root, bs=4, val_bs=3, seed=5)
+    loaders = (dls.train, dls.valid, dls.test_dl(get_image_files(root)[:2]), dls.train.new(bs=2))
+    for loader, n in zip(loaders, (4, 3, 2, 2), strict=True):
+        x = loader.one_batch()[0]
+        assert x.shape == (n, 3, 16, 16) and x.dtype == torch.float32
+        raw = next(loader.batches(0))[0]
+        assert raw.dtype == torch.uint8 and torch.equal(raw, loader.raw_batch()[0])
+    for i, loader in enumerate(dls):
+        assert same(dls.one_batch(i), loader.one_batch())
+    (x,), _ = dls.receive(next(iter(dls.valid)), training=False)
+    assert torch.equal(x, dls.valid.one_batch()[0])
+
+
+def test_what_the_loaders_tell_and_copies_of_them_have_names_as_in_fastai(root):
+    dls = block().dataloaders(root, bs=4)
+    assert dls.bs == 4 and dls.new(bs=2).bs == 2 and dls.train.new(bs=2).shuffle
+    assert not dls.valid.new(bs=2).shuffle and dls.valid.new(bs=2).n == 12
+    assert "max_n" in signature(dls.train.show_batch).parameters
+    assert "another augmentation" in dls.train.show_batch.__doc__
+    assert torch.equal(pickle.loads(pickle.dumps(dls)).one_batch()[1], dls.one_batch()[1])

@@ -96,7 +96,7 @@ def some_items(loader: Any, n: int, *, shuffle: bool) -> Any:
             shuffle=shuffle,
             num_workers=0,
             seed=draw_seed() if shuffle else loader.seed,
-        ).one_batch()
+        ).raw_batch()
     is_map = type(loader) is DataLoader and not isinstance(loader.dataset, IterableDataset)
     if is_map and loader.batch_sampler is not None:
         total = len(cast(Any, loader.dataset))

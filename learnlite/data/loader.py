@@ -108,6 +108,10 @@ class Loader:
         return self._read_here(self._jobs(epoch, start))
 
     def one_batch(self) -> Batch:
+        """The first batch, as `raw_batch` gives it."""
+        return self.raw_batch()
+
+    def raw_batch(self) -> Batch:
         """The first batch that `iter` would give, read in this process; nothing changes by it."""
         if self._tensors is not None:
             return next(self.batches(self.epoch))
@@ -130,6 +134,17 @@ class Loader:
             "start_method": self.start_method,
         }
         return type(self)(dataset, **(settings | changes))
+
+    def new(self, dataset: Any = None, **changes: Any) -> "Loader":
+        """A loader like this one, shuffled as it is, but for `changes`; of `dataset`, if given.
+
+        >>> Loader(range(10), bs=4, shuffle=True, seed=1).new(bs=5)
+        Loader(10 items of range, 2 batches of 5, shuffled, seed=1)
+        """
+        own: dict[str, Any] = {"shuffle": self.shuffle, "drop_last": self.drop_last}
+        if dataset is None and "shuffle" not in changes:
+            own["order"] = self.order  # it may know the items, one by one
+        return self.like(self.dataset if dataset is None else dataset, **own | changes)
 
     def close(self) -> None:
         """End the worker processes that wait for the next epoch; it would start new ones."""

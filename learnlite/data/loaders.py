@@ -187,6 +187,11 @@ class DataLoaders:
         return self.loaders[1] if len(self.loaders) > 1 else None
 
     @property
+    def bs(self) -> int | None:
+        """How many items a batch of the training loader has, if it tells."""
+        return getattr(self.train, "bs", None) or getattr(self.train, "batch_size", None)
+
+    @property
     def device(self) -> torch.device:
         """Where batches go: as told, else CUDA, MPS or the CPU, whichever there is."""
         if self._device is None:
@@ -275,7 +280,7 @@ class DataLoaders:
         if isinstance(loader, Stream) and isinstance(loader.source, DataLoader):
             loader = cast(Any, loader.source)
         if isinstance(loader, Loader):
-            batch = loader.one_batch()
+            batch = loader.raw_batch()
         elif isinstance(loader, DataLoader):
             batch = first_of_torch(loader)
         else:
@@ -328,12 +333,10 @@ class DataLoaders:
                 f"`train` is a `{type(train).__name__}`, which does not tell its dataset; "
                 "give one: `dls.new(dataset)`"
             )
-        own: dict[str, Any] = {}
         if isinstance(train, Loader):
-            own = {"shuffle": train.shuffle, "drop_last": train.drop_last}
-            if dataset is None and "shuffle" not in settings:
-                own["order"] = train.order  # it may know the items, one by one
-        elif isinstance(train, DataLoader):
+            return train.new(dataset, **settings)
+        own: dict[str, Any] = {}
+        if isinstance(train, DataLoader):
             shuffle = isinstance(train.sampler, RandomSampler)
             own = {"shuffle": shuffle, "drop_last": train.drop_last}
         return _like(

@@ -89,7 +89,7 @@ class Rows:
         loader = self.loader
         if isinstance(loader, Loader):
             some = Subset(loader.dataset, list(indices))
-            return loader.like(some, bs=len(indices), num_workers=0).one_batch()
+            return loader.like(some, bs=len(indices), num_workers=0).raw_batch()
         if type(loader) is DataLoader and hasattr(loader.dataset, "__getitem__"):
             collate = loader.collate_fn or default_collate
             return collate([loader.dataset[self._place(i)] for i in indices])

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import torch
 
-from learnlite.data import Loader
 from learnlite.seeds import kept_rng
 from learnlite.types import Batch
 from learnlite.vision.decode import ImageError
+from learnlite.vision.loader import BlockLoader
 
 _SHARE = 0.1  # of a set that may be bad
 _MOST_NAMED = 4
@@ -114,14 +114,14 @@ class BadImages:
         return f"BadImages({len(self.found)} of {self.n:,})"
 
 
-class SkippingLoader(Loader):
+class SkippingLoader(BlockLoader):
     """A loader that tells of the images of its dataset that did not open, once each."""
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         return self._telling(super().batches(epoch, start))
 
-    def one_batch(self) -> Batch:
-        batch = super().one_batch()
+    def raw_batch(self) -> Batch:
+        batch = super().raw_batch()
         self._tell()
         return batch
 

@@ -29,6 +29,7 @@ from learnlite.vision.cache import with_cache
 from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.item_tfms import ItemTransform
 from learnlite.vision.items import BlockItems, Getter
+from learnlite.vision.loader import BlockLoader
 from learnlite.vision.loaders import BlockLoaders
 from learnlite.vision.points import BlankBoxes, ScalePoints
 
@@ -224,7 +225,7 @@ class DataBlock:
         bs = whole_number("bs", bs, least=1)
         val_bs = bs if val_bs is None else whole_number("val_bs", val_bs, least=1)
         train, valid = with_cache(self.datasets(source, subset=subset), cache, cache_size)
-        make = Loader
+        make = BlockLoader
         if on_bad_image == "skip":
             make = SkippingLoader
             train.bad, valid.bad = BadImages(len(train)), BadImages(len(valid))

@@ -1,6 +1,5 @@
 """Loaders of images: they know how to show and to decode what they give."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from learnlite.seeds import kept_rng
 from learnlite.vision.batch_tfms import BatchTfms
 from learnlite.vision.blocks import Block
 from learnlite.vision.items import BlockItems
+from learnlite.vision.loader import BlockLoader
 from learnlite.vision.show import show_items, show_predictions
 
 
@@ -22,8 +22,9 @@ class BlockLoaders(DataLoaders):
 
     def __init__(self, *loaders: Any, **settings: Any) -> None:
         super().__init__(*loaders, **settings)
-        for i, loader in enumerate(self.loaders):  # as fastai has it: `dls.train.show_batch()`
-            loader.show_batch = partial(self.show_batch, dl=i)
+        for loader in self.loaders:
+            if isinstance(loader, BlockLoader):
+                loader.owner = self
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -74,7 +75,7 @@ class BlockLoaders(DataLoaders):
         With `unique` it is one item, each time with another augmentation.
         """
         if batch is None:
-            batch = self._one_item_often(max_n, dl) if unique else self.one_batch(dl)
+            batch = self.batch_from(self.loaders[dl], max_n if unique else None)
         items = self.decode_batch(batch, max_n)
         return show_items(items, self.kinds, nrows=nrows, ncols=ncols, figsize=figsize)
 
@@ -133,15 +134,20 @@ class BlockLoaders(DataLoaders):
             figsize=figsize,
         )
 
-    def _one_item_often(self, n: int, dl: int) -> Any:
-        loader: Loader = self.loaders[dl]
+    def batch_from(self, loader: Loader, often: int | None = None) -> Any:
+        """The first batch of a loader as the model gets it, or its first item `often` times.
+
+        Loaders and random states do not notice.
+        """
         dataset = cast(BlockItems, loader.dataset)
+        training = loader is self.train or getattr(dataset, "training", False)
         with kept_rng(self.device):
-            items = [dataset[0] for _ in range(n)]
-            batch: tuple[Tensor, ...] = tuple(
-                part.to(self.device) for part in dataset.collate(items)
+            raw = (
+                loader.raw_batch()
+                if often is None
+                else dataset.collate([dataset[0] for _ in range(often)])
             )
-            return self.transformed(batch, training=dl == 0)
+            return self.transformed(move(raw, self.device), training=training)
 
     def test_dl(self, items: Any, with_labels: bool = False, **settings: Any) -> Loader:
         """A loader of other items in the way of validation; `with_labels` gives targets too."""
@@ -149,16 +155,4 @@ class BlockLoaders(DataLoaders):
             raise TypeError(f"`test_dl` takes a list of items, got one: `test_dl([{items!r}])`")
         pattern = self.valid if self.valid is not None else self.train
         dataset = cast(BlockItems, pattern.dataset).test_set(items, with_labels)
-        loader = pattern.like(dataset, collate=dataset.collate, **settings)
-        loader.show_batch = partial(self._show_loader, loader)
-        return loader
-
-    def new(self, dataset: Any = None, **settings: Any) -> Loader:
-        """A loader like the one to train on, but for these arguments of `Loader`."""
-        loader: Any = super().new(dataset, **settings)
-        loader.show_batch = partial(self._show_loader, loader)
-        return loader
-
-    def _show_loader(self, loader: Loader, max_n: int = 9, **settings: Any) -> Any:
-        batch = self.transformed(move(loader.one_batch(), self.device), training=False)
-        return self.show_batch(batch, max_n, **settings)
+        return pattern.like(dataset, collate=dataset.collate, **settings)
