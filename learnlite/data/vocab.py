@@ -248,6 +248,8 @@ def not_one(label: Any, item: Any = None) -> str:
 def _check_not_text(classes: Any) -> None:
     if isinstance(classes, str | bytes):  # which would fall into its letters
         raise TypeError(f"a vocabulary is a list of classes, got {classes!r}; give [{classes!r}]")
+    if not isinstance(classes, Iterable):
+        raise TypeError(f"a vocabulary is a list of classes, got {short(classes)}")
 
 
 def _kind(label: Any) -> str:

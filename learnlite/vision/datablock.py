@@ -24,13 +24,14 @@ from learnlite.types import listify
 from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
 from learnlite.vision.block_checks import check_function, check_kept, check_read, check_weights
-from learnlite.vision.blocks import BBoxLblBlock, Block, PointBlock, TransformBlock
+from learnlite.vision.blocks import BBoxLblBlock, Block, MaskBlock, PointBlock, TransformBlock
 from learnlite.vision.cache import with_cache
 from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.item_tfms import ItemTransform
 from learnlite.vision.items import BlockItems, Getter
 from learnlite.vision.loader import BlockLoader
 from learnlite.vision.loaders import BlockLoaders
+from learnlite.vision.mask_check import check_masks
 from learnlite.vision.points import BlankBoxes, ScalePoints
 
 
@@ -272,7 +273,10 @@ class DataBlock:
             last.append(ScalePoints())
         images = [IntToFloatTensor()] if {"image", "mask"} & set(dls.kinds) else []
         tfms = BatchTfms([*own, *self.batch_tfms, *images, *last])
-        tfms.setup(dls.raw_batch(), dls.kinds)
+        raw = dls.raw_batch()
+        tfms.setup(raw, dls.kinds)
+        if any(isinstance(block, MaskBlock) and block.codes for block in self.blocks):
+            check_masks(dls.train_ds, raw, tfms(raw, dls.kinds, False))
         return tfms
 
     def _subset(self, items: Any, train: list[int], share: float | int) -> list[int]:

@@ -292,4 +292,5 @@ def _codes(source: Any, max_pixels: int) -> NDArray[Any]:
             f"is no mask of class numbers: it has {held}",
             "save the class of each pixel as a grey or palette image, or give a function that does",
         )
-    return codes.astype(np.uint8 if codes.dtype.itemsize == 1 else np.int64)
+    is_small = codes.dtype.itemsize == 1 and not (codes.dtype.kind == "i" and (codes < 0).any())
+    return codes.astype(np.uint8 if is_small else np.int64)
