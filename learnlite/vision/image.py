@@ -1,6 +1,6 @@
 """Opening images: from a path, bytes, an array or a tensor to pixels, no larger than needed."""
 
-from typing import Any, ClassVar, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from learnlite.vision.decode import (
     turned,
 )
 from learnlite.vision.decode import ImageError as ImageError
+from learnlite.vision.show import show_image
 
 _READ_MODES = {"L": 1, "RGB": 3}  # as torchvision's decoder counts them
 _OF_CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -212,37 +213,92 @@ def to_thumb(image: Image.Image, height: int, width: int | None = None) -> Image
     return thumb
 
 
-class PILImage:
-    """Names how an `ImageBlock` opens its images: in colour. `create` gives a plain PIL image.
+class _Mode:
+    """The mode in which a class opens images; of an image, the mode that it has."""
 
-    >>> PILImage.create(np.zeros((4, 6), np.uint8)).mode
-    'RGB'
+    def __init__(self, mode: str) -> None:
+        self._opens = mode
+
+    def __get__(self, image: Any, owner: Any = None) -> str:
+        return self._opens if image is None else image._mode
+
+
+class PILImage(Image.Image):
+    """A PIL image in colour that matplotlib draws; it also names how an `ImageBlock` opens images.
+
+    >>> image = PILImage.create(np.zeros((4, 6), np.uint8))
+    >>> image.mode, image.shape, image.size, image.to_thumb(3).size
+    ('RGB', (4, 6), (6, 4), (3, 2))
     """
 
-    mode: ClassVar[str] = "RGB"
+    mode: Any = _Mode("RGB")
+
+    def __init_subclass__(cls) -> None:
+        if isinstance(cls.__dict__.get("mode"), str):
+            cls.mode = _Mode(cls.mode)
 
     @classmethod
-    def create(cls, source: Any, **settings: Any) -> Image.Image:
+    def create(cls, source: Any, **settings: Any) -> Self:
         """What `open_image` opens, in this class's mode."""
-        return open_image(source, cls.mode, **settings)
+        image = open_image(source, cls.mode, **settings)
+        return cls._of(image if image is not source else image.copy())
+
+    @classmethod
+    def _of(cls, image: Image.Image) -> Self:
+        """The same pixels as an image of this class."""
+        plain = image if type(image) is Image.Image else image.copy()  # one of a file's class
+        made = cls()
+        made.__dict__.update(plain.__dict__)
+        return made
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width); Pillow's `size` is (width, height)."""
+        return self.height, self.width
+
+    def to_thumb(self, height: int, width: int | None = None) -> Self:
+        """A copy that fits into `width` x `height`, never larger than the image."""
+        return self._of(to_thumb(self, height, width))
+
+    def show(
+        self,
+        title: str | None = None,
+        ctx: Any = None,
+        figsize: tuple[float, float] | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Draw it by `show_image`, on the axes `ctx` if given; gives the axes."""
+        return show_image(self, settings.pop("ax", ctx), figsize, title, **settings)
 
 
 class PILImageBW(PILImage):
-    """Names how an `ImageBlock` opens its images: in grey."""
+    """A PIL image in grey; it also names how an `ImageBlock` opens images."""
 
     mode = "L"
 
 
 class PILMask(PILImage):
-    """Names masks of class numbers. `create` gives a PIL image that keeps them, as `load_mask`."""
+    """A PIL image of class numbers, which `create` keeps as `load_mask` does."""
 
     mode = "L"
 
     @classmethod
-    def create(cls, source: Any, **settings: Any) -> Image.Image:
+    def create(cls, source: Any, **settings: Any) -> Self:
         """The class numbers as a grey image; above 255 as one of 32 bits."""
         codes = _codes(source, settings.get("max_pixels", MAX_PIXELS))
-        return Image.fromarray(codes if codes.dtype == np.uint8 else codes.astype(np.int32))
+        image = Image.fromarray(codes if codes.dtype == np.uint8 else codes.astype(np.int32))
+        return cls._of(image)
+
+    def show(
+        self,
+        title: str | None = None,
+        ctx: Any = None,
+        figsize: tuple[float, float] | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Draw it by `show_image`, each class in its colour; gives the axes."""
+        settings = {"cmap": "tab20", "interpolation": "nearest"} | settings
+        return super().show(title, ctx, figsize, **settings)
 
 
 def _whole_jpeg(data: bytes, channels: int, mode: str) -> Tensor | None:
