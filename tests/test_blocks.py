@@ -1,11 +1,14 @@
 """What each block makes of its sources, in an item, a batch, and back."""
 
+from operator import itemgetter
+
 import numpy as np
 import pytest
 import torch
 from blocks_made import marked
 from pictures import folder_of_pictures, picture
 from PIL import Image
+from torchvision import tv_tensors
 
 from learnlite.vision.all import (
     BBoxBlock,
@@ -26,6 +29,7 @@ from learnlite.vision.all import (
     aug_transforms,
     get_image_files,
 )
+from learnlite.vision.blocks import Block
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +114,69 @@ def test_the_label_of_a_box_that_leaves_the_image_goes_with_it(tfms):
     assert labels.tolist() == [[0, cat], [0, 0]]
     assert boxes[labels == 0].eq(0).all()
     assert boxes[labels > 0].tolist() == [[2, 4, 12, 12]]
+
+
+def test_labels_may_come_before_their_boxes_and_stay_with_them():
+    outside, inside = [0, 0, 8, 8], [10, 12, 20, 20]
+    items = [
+        (marked((32, 32), (3, 3)), ["dog", "cat"], [outside, inside]),
+        (marked((32, 32), (3, 3)), ["cat"], [inside]),
+        *[(marked((32, 32), (3, 3)), [label], [inside]) for label in ("dog", "cat")],
+    ]
+    dls = DataBlock(
+        (ImageBlock, BBoxLblBlock, BBoxBlock),
+        getters=[itemgetter(i) for i in range(3)],
+        splitter=IndexSplitter([2, 3]),
+        item_tfms=CropPad(16),
+        n_inp=1,
+    ).dataloaders(items, bs=2, shuffle=False, device="cpu")
+    _, labels, boxes = dls.one_batch()
+    assert labels.tolist() == [[0, 1], [1, 0]] and boxes[labels == 0].eq(0).all()
+    drawn = [[text.get_text() for text in ax.texts] for ax in np.ravel(dls.show_batch())]
+    assert drawn == [["cat"], ["cat"]]
+
+
+def test_a_batch_without_any_box_is_trained_on():
+    none = ([], [])
+    tfms = {"item_tfms": Resize(16), "batch_tfms": aug_transforms()}
+    dls = boxed(none, none, *ONE_EACH, *ONE_EACH, **tfms)
+    _, boxes, labels = dls.one_batch()
+    assert boxes.shape == (2, 0, 4) and labels.shape == (2, 0)
+
+
+def test_boxes_and_labels_of_unequal_number_are_told_with_their_item():
+    two = [[0, 0, 4, 4], [8, 8, 30, 31]]
+    with pytest.raises(ValueError, match="(?s)array.* has 2 boxes and 1 label of boxes"):
+        boxed((two, ["dog"]), *ONE_EACH, *ONE_EACH)
+
+    def drops(item):
+        return item[0], item[1][:1], item[2]
+
+    with pytest.raises(ValueError, match="`item_tfms` leave an item 1 boxes and 2 labels"):
+        boxed((two, ["dog", "cat"]), *ONE_EACH, item_tfms=drops)
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        lambda source: tv_tensors.Image(torch.tensor(source).permute(2, 0, 1)),
+        lambda source: torch.tensor(source).permute(2, 0, 1),
+        Image.fromarray,
+    ],
+)
+def test_a_block_of_images_of_ones_own_carries_points_and_is_resized(opened):
+    class Own(Block):
+        kind = "image"
+
+        def open(self, source, size, item):
+            return opened(source)
+
+    items = [marked((32, 32), (8, 16)) for _ in range(6)]
+    dls = DataBlock(
+        (Own, PointBlock), get_y=lambda _: [[8.0, 16.0]], item_tfms=Resize(16)
+    ).dataloaders(items, bs=2, device="cpu")
+    x, points = dls.one_batch()
+    assert x.shape == (2, 3, 16, 16) and points[0].tolist() == [[-0.5, 0.0]]
 
 
 def test_masks_keep_their_numbers(tmp_path):

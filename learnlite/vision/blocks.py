@@ -287,6 +287,21 @@ class BBoxLblBlock(_LabelBlock):
         return [self.labels.decode(label) for label in value]
 
 
+def box_labels(blocks: Sequence[Block]) -> dict[int, int]:
+    """For the place of each block of boxes that of their labels: after it, or else before it.
+
+    >>> box_labels([ImageBlock(), BBoxBlock(), BBoxLblBlock()])
+    {1: 2}
+    """
+    free = [i for i, block in enumerate(blocks) if isinstance(block, BBoxLblBlock)]
+    found: dict[int, int] = {}
+    for i, block in enumerate(blocks):
+        if block.kind == "boxes" and free:
+            found[i] = next((place for place in free if place > i), free[-1])
+            free.remove(found[i])
+    return found
+
+
 def _stacked(elements: list[Any]) -> Tensor:
     first = elements[0]
     if not isinstance(first, Tensor):

@@ -24,7 +24,7 @@ from learnlite.types import listify
 from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
 from learnlite.vision.block_checks import check_function, check_kept, check_read, check_weights
-from learnlite.vision.blocks import BBoxLblBlock, Block, MaskBlock, PointBlock, TransformBlock
+from learnlite.vision.blocks import Block, MaskBlock, PointBlock, TransformBlock, box_labels
 from learnlite.vision.cache import with_cache
 from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.item_tfms import ItemTransform
@@ -267,8 +267,7 @@ class DataBlock:
         own = [tfm for block in self.blocks for tfm in block.batch_tfms]
         last: list[Any] = []
         if "boxes" in dls.kinds:
-            labels = [i for i, b in enumerate(self.blocks) if isinstance(b, BBoxLblBlock)]
-            last.append(BlankBoxes({i - 1: i for i in labels}))
+            last.append(BlankBoxes(box_labels(self.blocks)))
         if any(isinstance(block, PointBlock) for block in self.blocks):
             last.append(ScalePoints())
         images = [IntToFloatTensor()] if {"image", "mask"} & set(dls.kinds) else []

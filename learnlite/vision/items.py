@@ -5,13 +5,18 @@ from pathlib import PurePath
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision import tv_tensors
 
 from learnlite.data.vocab import Vocab
+from learnlite.types import counted
 from learnlite.vision.bad_images import BadImages
-from learnlite.vision.blocks import BBoxLblBlock, Block
+from learnlite.vision.blocks import Block, box_labels
+from learnlite.vision.decode import MODES
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_stage import ItemStage
+from learnlite.vision.item_tfms import size_of
 from learnlite.vision.pixel_store import Kept
 from learnlite.vision.later_items import as_ours
 
@@ -44,6 +49,7 @@ class BlockItems:
         self.n_inp = n_inp
         self.bad = bad
         self.stage = ItemStage(item_tfms, training=training)
+        self._box_labels = box_labels(blocks)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -65,10 +71,16 @@ class BlockItems:
             else:
                 source = self.source(getter, item)
                 element = _opened(block, source, size, item)
-            is_image = isinstance(element, LazyImage) or block.kind == "image"
-            if size is None and is_image and isinstance(element, LazyImage | Kept):
-                size = element.size
+            if size is None and block.kind == "image":
+                size = element.size if isinstance(element, LazyImage | Kept) else size_of(element)
             elements.append(element)
+        for i, place in self._box_labels.items():
+            n, n_labels = len(elements[i]), len(elements[place])
+            if n != n_labels:
+                raise ValueError(
+                    f"{_shown(item)} has {n} box{'' if n == 1 else 'es'} and "
+                    f"{counted(n_labels, 'label')} of boxes; each box needs one"
+                )
         return elements
 
     def changed(self, item: Any, elements: Sequence[Any]) -> tuple[Any, ...]:
@@ -92,9 +104,9 @@ class BlockItems:
     def collate(self, items: Sequence[tuple[Any, ...]]) -> tuple[Tensor, ...]:
         """A batch of these items."""
         columns = list(zip(*items, strict=True))
-        for i, block in enumerate(self.blocks[:-1]):
-            if block.kind == "boxes" and isinstance(self.blocks[i + 1], BBoxLblBlock):
-                _check_each_labelled(columns[i], columns[i + 1])
+        for i, place in self._box_labels.items():
+            if place < len(columns):
+                _check_each_labelled(columns[i], columns[place])
         return tuple(
             block.collate(list(column)) for block, column in zip(self.blocks, columns, strict=False)
         )
@@ -143,7 +155,16 @@ class BlockItems:
 
 def _opened(block: Block, source: Any, size: tuple[int, int] | None, item: Any) -> Any:
     with _Told(lambda: f"while `{block!r}` opened {_shown(source)} of the item {_shown(item)}"):
-        return block.open(source, size, _shown(item))
+        return _typed(block.open(source, size, _shown(item)), block.kind)
+
+
+def _typed(element: Any, kind: str | None) -> Any:
+    """What a block opened, in the type by which transforms know images and masks."""
+    if kind == "image" and isinstance(element, Image.Image):
+        return LazyImage(element, element.mode if element.mode in MODES else "RGB")
+    if type(element) is Tensor and kind in ("image", "mask"):
+        return tv_tensors.Image(element) if kind == "image" else tv_tensors.Mask(element)
+    return element
 
 
 class _Told:
@@ -165,8 +186,8 @@ def _check_each_labelled(boxes: Sequence[Any], labels: Sequence[Any]) -> None:
     for some, theirs in zip(boxes, labels, strict=True):
         if len(some) != len(theirs):
             raise ValueError(
-                f"an item has {len(some)} boxes and {len(theirs)} labels of boxes; each box needs "
-                "one, as the getters and `item_tfms` leave them"
+                f"`item_tfms` leave an item {len(some)} boxes and {len(theirs)} labels of boxes; "
+                "each box needs one, so what drops boxes must drop their labels too"
             )
 
 

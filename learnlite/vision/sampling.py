@@ -222,7 +222,8 @@ def moved_boxes(boxes: Tensor, matrix: Tensor, old: Size, new: Size) -> Tensor:
     left, top, right, bottom = boxes.unbind(-1)
     corners = torch.stack([left, top, right, top, left, bottom, right, bottom], -1)
     n_box = boxes.shape[1]
-    places = moved(corners.reshape(-1, n_box * 4, 2), matrix, old, new).unflatten(1, (n_box, 4))
+    corners = corners.reshape(len(boxes), n_box * 4, 2)
+    places = moved(corners, matrix, old, new).unflatten(1, (n_box, 4))
     low, high = places.amin(2), places.amax(2)
     edges = [
         torch.stack([corner[..., 0].clamp(0, new[1]), corner[..., 1].clamp(0, new[0])], -1)

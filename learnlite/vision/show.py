@@ -124,9 +124,8 @@ def _flat(value: Any) -> list[Any]:
 def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> None:
     """Draw one decoded item: what lies over the image on it, the rest as title."""
     kinds = (*kinds, *[None] * (len(item) - len(kinds)))
-    has_boxes = "boxes" in kinds
     titles: list[str] = []
-    boxes: Any = None
+    boxes = [value for value, kind in zip(item, kinds, strict=False) if kind == "boxes"]
     images = [value for value, kind in zip(item, kinds, strict=False) if kind == "image"]
     if images:
         pixels = _side_by_side([_pixels(image) for image in images])
@@ -143,15 +142,12 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> No
             ax.imshow(codes, alpha=0.5, interpolation="nearest", **style)
         elif kind == "points":
             ax.scatter(value[:, 0], value[:, 1], s=36, c="red", edgecolors="white", linewidths=1)
-        elif kind == "boxes":
-            boxes = value
-        elif has_boxes and isinstance(value, list):
-            _draw_boxes(ax, boxes, cast(list[Any], value))
-            boxes = None
-        else:
+        elif kind is None and boxes and isinstance(value, list):  # their labels, before or after
+            _draw_boxes(ax, boxes.pop(0), cast(list[Any], value))
+        elif kind != "boxes":
             titles.append(_text(value))
-    if boxes is not None:
-        _draw_boxes(ax, boxes, [])
+    for unlabelled in boxes:
+        _draw_boxes(ax, unlabelled, [])
     ax.axis("off")
     if titles:
         ax.set_title(_wrapped(", ".join(titles)))
