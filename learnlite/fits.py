@@ -18,6 +18,7 @@ from learnlite.callbacks.schedule import ParamScheduler
 from learnlite.callbacks.show import ProgressBar
 from learnlite.data.torch_loader import kept_generators
 from learnlite.events import CancelException, Order
+from learnlite.faults import survived
 from learnlite.loop import Loop
 from learnlite.metrics import as_metrics
 from learnlite.seeds import kept_rng
@@ -60,7 +61,11 @@ class Fits(Loop):
         A second fit goes on with the same optimizer, unless `reset_opt`. With `resume`, which
         `learn.state_dict()` gave in the same fit, it goes on from there.
         """
-        with self._begun(n_epoch, lr, wd, reset_opt, start_epoch), self.callbacks.added(cbs):
+        with (
+            survived(self),
+            self._begun(n_epoch, lr, wd, reset_opt, start_epoch),
+            self.callbacks.added(cbs),
+        ):
             self.callbacks.bind()
             self.callbacks.wake()
             self.callbacks.check()

@@ -19,6 +19,7 @@ from learnlite.data.in_order import HasModes, Turn, in_order, some_items
 from learnlite.data.loader import Loader
 from learnlite.data.single import row_of
 from learnlite.data.stream import Stream
+from learnlite.faults import survived
 from learnlite.fits import Fits, length_of
 from learnlite.gathering import AsInTraining, GatherPreds, with_tfms
 from learnlite.losses.outputs import activation_of, decodes_of
@@ -278,7 +279,8 @@ class Inference(Fits):
                     if type(dl) in (list, tuple) and dl and not self.dls.is_raw(dl[0]):
                         self.dls = with_tfms(self.dls, [])  # as `dls.one_batch()` gives them
                     self.progress.n_valid, self.progress.valid_batches = n_batches, 0
-                yield
+                with survived(self):
+                    yield
             finally:
                 with self._whole_steps.step:
                     stack.close()

@@ -23,9 +23,13 @@ class WholeSteps:
         self._installed = False
         self.step = _Step(self)
         self.stepping = False
+        self.torn = False
+        """Whether an error has cut a step in two since the outermost fit began."""
 
     def __enter__(self) -> "WholeSteps":
         self._depth += 1
+        if self._depth == 1:
+            self.torn = False
         is_main = threading.current_thread() is threading.main_thread()
         if (
             self._depth == 1
@@ -83,3 +87,4 @@ class _Step:
             self._guard.end_step()
         else:
             self._guard.stepping = False
+            self._guard.torn = True

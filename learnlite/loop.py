@@ -70,6 +70,8 @@ class Loop(LoopState):
                 self._step()  # the window's last batch was cancelled, or never came
 
     def _train_batch(self, batch: Batch) -> None:
+        if self.inspect_batch is not None:
+            self.inspect_batch(batch)
         seed_torch(mix(self._noise, self.progress.lifetime_batch), self.dls.device)
         with self._batch_span:
             if self.progress.window_opens:
@@ -244,11 +246,13 @@ class Loop(LoopState):
             progress.lifetime_epoch,
             begun,
         )
-        for batch in itertools.islice(batches, progress.n_iter - begun):
-            if self.inspect_batch is not None:
-                self.inspect_batch(batch)
-            yield batch
-            begun += 1
+        try:
+            for batch in itertools.islice(batches, progress.n_iter - begun):
+                yield batch
+                begun += 1
+        except Exception as error:
+            _add_place(error, "training", f"{begun} of epoch {progress.epochs}")
+            raise
         if begun < progress.n_iter:
             if not begun:
                 raise ValueError(
@@ -263,7 +267,11 @@ class Loop(LoopState):
         seed = mix(self.seed, _VALID, progress.lifetime_epoch)
         seed_torch(seed, self.dls.device)
         batches = _epoch_of(dl, seed, progress.lifetime_epoch, progress.valid_batches)
-        yield from itertools.islice(batches, progress.n_valid - progress.valid_batches)
+        try:
+            yield from itertools.islice(batches, progress.n_valid - progress.valid_batches)
+        except Exception as error:
+            _add_place(error, "validation", str(progress.valid_batches))
+            raise
         if progress.valid_batches < progress.n_valid:
             _warn_short("validation", progress.valid_batches, progress.n_valid)
 
@@ -282,6 +290,12 @@ class Loop(LoopState):
             self.progress.n_valid, self.progress.valid_batches = counts
             for module, mode in modes:
                 module.training = mode
+
+
+def _add_place(error: Exception, which: str, batch: str) -> None:
+    error.add_note(
+        f"raised by the {which} loader at batch {batch}; the learner is as the batch before left it"
+    )
 
 
 def _warn_short(which: str, given: int, announced: int) -> None:

@@ -4,7 +4,8 @@ import os
 import signal
 import traceback
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -16,6 +17,8 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data._utils import signal_handling
 
 from learnlite.data.reading import Job, Reader, name_item
+
+_torch: Any = signal_handling  # what it does with its workers' signals is private there
 
 _IDLE = -1
 
@@ -96,8 +99,10 @@ class WorkerPool:
             )
             return None
         timed_out = "timed out" in str(error)
-        # The end of a process may be known a moment later than that of its pipe.
-        wait([process.sentinel for process in processes], timeout=0 if timed_out else 1)
+        # The end of a process may be known a moment later than that of its pipe: on a machine that
+        # swaps, which is where they are killed, seconds.
+        seconds = 0 if timed_out else 10 if isinstance(error, OSError | EOFError) else 1
+        wait([process.sentinel for process in processes], timeout=seconds)
         for worker, process in enumerate(processes):
             if process.exitcode is not None:
                 return RuntimeError(
@@ -141,8 +146,41 @@ class _Processes:
         return self._owner == os.getpid() and all(process.is_alive() for process in self.started)
 
     def results(self) -> Iterator[Any]:
-        self._iterator = iter(self._loader)
-        return self._iterator
+        """The batches; the end of a process is an error here alone, where one is waited for.
+
+        Torch raises it from a signal's handler, so anywhere: in the midst of an optimizer's step,
+        or between two epochs.
+        """
+        with self._watched():
+            self._iterator = iterator = iter(self._loader)
+        while True:
+            with self._watched():
+                try:
+                    result = next(iterator)
+                except StopIteration:
+                    return
+            yield result
+
+    @contextmanager
+    def _watched(self) -> Generator[None]:
+        """Let torch know the processes for a while: 3 µs."""
+        iterator = self._iterator
+        if iterator is not None:
+            pids = tuple(process.pid for process in iterator._workers)
+            _torch._set_worker_pids(id(iterator), pids)
+            iterator._worker_pids_set = True
+        try:
+            if iterator is not None:
+                _torch._error_if_any_worker_fails()
+            yield
+        finally:
+            self._forget(self._iterator)
+
+    @staticmethod
+    def _forget(iterator: Any) -> None:
+        if iterator is not None and iterator._worker_pids_set:
+            iterator._worker_pids_set = False
+            _torch._remove_worker_pids(id(iterator))
 
     def end(self, *, at_once: bool = False) -> None:
         if self._owner != os.getpid():
@@ -152,8 +190,7 @@ class _Processes:
         if iterator is None:
             return
         if at_once:
-            cast(Any, signal_handling)._remove_worker_pids(id(iterator))  # no fault from now on
-            iterator._worker_pids_set = False
+            self._forget(iterator)  # no fault from now on
             for process in iterator._workers:
                 process.kill()
                 process.join()

@@ -20,7 +20,7 @@ from learnlite.optim.hyper import (
 )
 from learnlite.optim.lamb import Lamb
 from learnlite.optim.make import make_optimizer
-from learnlite.optim.state import check_state
+from learnlite.optim.state import check_state, drop_unfinished
 from learnlite.optim.strides import align_state
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "check_state",
     "check_value",
     "default_splitter",
+    "drop_unfinished",
     "freeze_to",
     "get_hyper",
     "hyper_names",

@@ -53,6 +53,22 @@ def check_state(opt_state: Any, opt: Optimizer, model: nn.Module) -> None:
         )
 
 
+def drop_unfinished(opt: Optimizer) -> None:
+    """Forget states that were being made when a step broke off, which torch would take for whole.
+
+    >>> import torch
+    >>> opt = torch.optim.Adam([torch.zeros(1)])
+    >>> opt.state[opt.param_groups[0]["params"][0]]["step"] = torch.tensor(0.0)
+    >>> drop_unfinished(opt)
+    >>> len(opt.state)
+    0
+    """
+    for parameter, values in list(opt.state.items()):
+        step = values.get("step")
+        if step is not None and not float(step):  # it counts from 1
+            del opt.state[parameter]
+
+
 def _group_faults(saved: list[dict[str, Any]], opt: Optimizer) -> list[str]:
     keyed = all("layer_group" in group for group in saved)  # else an optimizer made elsewhere
     expected, got = _sizes(opt.param_groups, keyed=keyed), _sizes(saved, keyed=keyed)
