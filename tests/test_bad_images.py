@@ -2,10 +2,12 @@
 
 import copy
 import warnings
+from io import BytesIO
 
 import pytest
 import torch
 from pictures import picture
+from PIL import Image
 
 from learnlite.vision.all import CategoryBlock, DataBlock, FlipItem, ImageBlock, IndexSplitter
 
@@ -45,6 +47,21 @@ def test_the_next_image_takes_the_place_of_one_that_does_not_open(tmp_path):
             _, label = dls.train_ds[i]
             assert label == place % 2
     assert dls.train_ds.bad.found == [1, 2]
+
+
+def test_images_that_the_getter_opens_are_left_out_too(tmp_path):
+    files = files_with(tmp_path, [])
+    whole = files[3].read_bytes()
+    files[3].write_bytes(whole[: len(whole) // 2])
+    made = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_x=lambda file: Image.open(BytesIO(file.read_bytes())),
+        get_y=parity,
+        splitter=IndexSplitter([27, 28, 29]),
+        item_tfms=FlipItem(0.5),
+    )
+    with pytest.warns(UserWarning, match=r"item 3 .* is cut off: its data end before"):
+        made.dataloaders(files, on_bad_image="skip", bs=27, device="cpu")
 
 
 def test_each_bad_image_is_named_once_with_its_fault(tmp_path):

@@ -19,6 +19,7 @@ from learnlite.vision.all import (
     MultiCategoryBlock,
     PointBlock,
     RandomSplitter,
+    RegexLabeller,
     Resize,
     TransformBlock,
     aug_transforms,
@@ -96,6 +97,34 @@ def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):
     with pytest.raises(ValueError, match="broken.jpg") as caught:
         list(dls.test_dl(files))
     assert any("while `ImageBlock(PILImage)` opened" in note for note in caught.value.__notes__)
+
+
+def test_the_getter_that_gave_what_is_no_image_is_named(root):
+    def column_of_numbers(file):
+        return 3
+
+    with pytest.raises(TypeError, match="an image comes from a path, .* got 3;") as caught:
+        block(get_x=column_of_numbers).dataloaders(root)
+    told = "opened 3, which `column_of_numbers` gave for the item .*jpg"
+    assert any(re.search(told, note) for note in caught.value.__notes__)
+
+
+def test_names_of_folders_cannot_write_on_the_terminal(tmp_path, capsys):
+    for name in ("\x1b[31mred", "\x1b[34mblue"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            (tmp_path / name / f"{i}.jpg").write_bytes(b"")
+    bad = block(splitter=IndexSplitter([0, 4]))
+    for fault in (
+        lambda: bad.dataloaders(tmp_path, device="cpu"),
+        lambda: bad.summary(tmp_path, device="cpu"),
+        lambda: block(get_y=RegexLabeller("([0-9]+)_"), splitter=bad.splitter).datasets(tmp_path),
+    ):
+        with pytest.raises(ValueError, match="red") as caught:
+            fault()
+        notes = getattr(caught.value, "__notes__", [])
+        text = "\n".join([str(caught.value), *notes, capsys.readouterr().out])
+        assert "red" in text and "\x1b" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Opening images: every mode, every turn, every fault; and no pixel more than is needed."""
 
 import io
+import os
 import pickle
 import struct
 import warnings
@@ -277,6 +278,23 @@ def test_the_transparent_value_of_16_bits_is_white(tmp_path: Path) -> None:
     )
     assert read_image(tmp_path / "clear.png", "L").tolist() == [[[255, 1, 156]]]
     assert read_image(tmp_path / "clear.png", "RGBA")[3].tolist() == [[0, 255, 255]]
+
+
+@pytest.mark.parametrize("source", [1, True, np.int64(1), None, float("nan"), ["a.jpg"]])
+def test_what_is_no_source_is_refused_and_no_open_file_is_read_or_closed(source: Any) -> None:
+    for read in (read_image, load_mask):
+        with pytest.raises(TypeError, match="an image comes from a path, .* what the getter gives"):
+            read(source)
+    os.fstat(1)  # it would raise if 1 had been taken for the number of a file, and closed
+
+
+@pytest.mark.parametrize("read", [read_image, load_mask])
+def test_a_cut_off_image_that_the_user_opened_is_named(read: Any, tmp_path: Path) -> None:
+    file = tmp_path / "cut.png"
+    Image.effect_noise((64, 64), 90).save(file)
+    file.write_bytes(file.read_bytes()[:2000])
+    with Image.open(file) as image, pytest.raises(ImageError, match="cut.png` is cut off: its da"):
+        read(image)
 
 
 def test_shapes_that_are_no_images_are_refused() -> None:

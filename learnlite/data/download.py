@@ -18,6 +18,7 @@ from learnlite.data.archive import (
 from learnlite.data.locks import locked
 from learnlite.data.urls import CHECKS, Check, home_folder
 from learnlite.data.web import DownloadError, Part, check_url, fetch, shown_url
+from learnlite.data.wording import quoted
 
 __all__ = ["DownloadError", "download_data", "download_url", "untar_data"]
 
@@ -187,7 +188,7 @@ def untar_data(
         )
     except ArchiveError as error:
         if local is None:
-            error.add_note(f"the archive is `{file}`; `force_download=True` fetches it anew")
+            error.add_note(f"the archive is {quoted(file)}; `force_download=True` fetches it anew")
         raise
     except FileExistsError:
         if folder.is_dir() and not force_download:  # another process was quicker

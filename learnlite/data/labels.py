@@ -36,7 +36,7 @@ def parent_label(path: str | PurePath) -> str:
     """
     label = (path if isinstance(path, PurePath) else Path(path)).parent.name
     if not label:
-        raise ValueError(f"`{path}` lies in no folder that could name its class")
+        raise ValueError(f"{quoted(path)} lies in no folder that could name its class")
     return label
 
 
@@ -64,8 +64,8 @@ class RegexLabeller:
         if found is None or found[1] is None:
             where = "at the beginning of" if self.match else "anywhere in"
             raise ValueError(
-                f"the pattern `{self.pat.pattern}` finds no label {where} `{text}`; change the "
-                "pattern, or leave the file out of the items"
+                f"the pattern `{self.pat.pattern}` finds no label {where} {quoted(text)}; change "
+                "the pattern, or leave the file out of the items"
             )
         return found[1]
 

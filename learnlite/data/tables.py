@@ -207,10 +207,12 @@ def safe_join(folder: str | PurePath, name: str | PurePath) -> Path:
     if "\0" in text:
         raise ValueError(f"the file name {text!r} has a zero byte in it")
     if PurePosixPath(text).is_absolute() or windows.root or (windows.drive and os.name == "nt"):
-        raise ValueError(f"the file name `{text}` is absolute; write it relative to `{folder}`")
+        raise ValueError(
+            f"the file name {quoted(text)} is absolute; write it relative to `{folder}`"
+        )
     if ".." in windows.parts:  # these are split at both kinds of slash
         raise ValueError(
-            f"the file name `{text}` leads out of its folder by `..`; "
+            f"the file name {quoted(text)} leads out of its folder by `..`; "
             f"name files that lie in `{folder}`"
         )
     return Path(folder) / text

@@ -23,6 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from learnlite.data.members import shown
+from learnlite.data.wording import short
 
 MAX_PIXELS = 50_000_000
 """How many pixels an image may have, unless told otherwise: 150 MB as RGB."""
@@ -104,7 +105,12 @@ def read_bytes(source: Any) -> tuple[bytes, str]:
         if not isinstance(data, bytes):
             raise TypeError("an image file must be opened in binary mode, `open(path, 'rb')`")
         return data, shown(str(getattr(source, "name", "file")))
-    name = str(source)
+    if not isinstance(source, str | os.PathLike):  # a number would be taken for an open file
+        raise TypeError(
+            "an image comes from a path, bytes, a binary file, an array, a tensor or an image of "
+            f"PIL, got {short(source)}; look at what the getter gives, as `get_x`"
+        )
+    name = str(cast(Any, source))
     if len(name) > 100 or not name.isprintable():
         name = shown(name)
     try:
@@ -181,8 +187,13 @@ def plain_jpeg(data: bytes) -> tuple[int, int, int] | None:
     return None
 
 
+def name_of(image: Image.Image) -> str:
+    """What to call an image of PIL in messages: its file, if it has one."""
+    return shown(str(getattr(image, "filename", "") or "image"))
+
+
 @contextmanager
-def faults_named(name: str, n_bytes: int) -> Generator[None]:
+def faults_named(name: str, n_bytes: int | None = None) -> Generator[None]:
     """Whatever a decoder raises inside becomes an `ImageError` about the file `name`."""
     try:
         yield
@@ -192,7 +203,8 @@ def faults_named(name: str, n_bytes: int) -> Generator[None]:
         said = str(error).strip().splitlines() or [type(error).__name__]
         ends = ("truncat", "incomplete", "not enough", "eof", "end of")
         if any(word in str(error).lower() for word in ends):
-            reason = f"is cut off: its {n_bytes:,} bytes end before the image does"
+            whole = "its data" if n_bytes is None else f"its {n_bytes:,} bytes"
+            reason = f"is cut off: {whole} end before the image does"
         else:
             reason = f"is damaged ({said[-1]})"
         raise ImageError(name, reason) from error

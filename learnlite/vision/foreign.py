@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
+from learnlite.data.members import shown
 from learnlite.data.reading import item_path
 from learnlite.data.wording import quoted, short
 from learnlite.vision.decode import ImageError
@@ -73,7 +74,7 @@ class Samples:
             return self.dataset[i]
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             path = item_path(self.dataset, i) or f"sample {i} of {_kind(self.dataset)}"
-            raise ImageError(path, f"cannot be read: {error}") from error
+            raise ImageError(shown(path), f"cannot be read: {shown(str(error))}") from error
 
     def image(self, item: Any) -> Any:
         """The image of an item; of one to predict, which is no sample, the image that it is."""
@@ -155,7 +156,8 @@ class Sample:
 
     def __repr__(self) -> str:
         path = item_path(self.samples.dataset, self.i)
-        return f"sample {self.i} of {_kind(self.samples.dataset)}{f' ({path})' if path else ''}"
+        named = f" ({shown(path)})" if path else ""
+        return f"sample {self.i} of {_kind(self.samples.dataset)}{named}"
 
 
 def _checked(dataset: Any) -> Any:

@@ -17,6 +17,7 @@ from learnlite.vision.decode import (
     converted,
     eight_bits,
     faults_named,
+    name_of,
     open_header,
     orientation,
     plain_jpeg,
@@ -55,7 +56,7 @@ class LazyImage:
         if isinstance(source, Tensor | np.ndarray):
             self._image = image_of_array(cast(Any, source))
         elif isinstance(source, Image.Image):
-            self._image = source
+            self._image, self._name = source, name_of(source)
         else:
             self._data, self._name = read_bytes(source)
             header = plain_jpeg(self._data)
@@ -92,8 +93,10 @@ class LazyImage:
         """
         image, self._image = self._image, None
         if self._data is None:
-            self._image = image
-            return converted(turned(cast(Image.Image, image), self._turn), self.mode)
+            self._image = given = cast(Image.Image, image)
+            with faults_named(self._name):  # of one that the user opened no pixel may be read yet
+                given.load()
+                return converted(turned(given, self._turn), self.mode)
         if image is None:  # or was opened before: Pillow's image knows one scale
             image = open_header(self._data, self._name, self._max_pixels)
         with faults_named(self._name, len(self._data)):
@@ -330,8 +333,10 @@ def _codes(source: Any, max_pixels: int) -> NDArray[Any]:
         codes = np.asarray(source)
     else:
         if isinstance(source, Image.Image):
-            image = source
-            image = turned(image, orientation(image))
+            image, name = source, name_of(source)
+            with faults_named(name):
+                image = turned(image, orientation(image))
+                image.load()
         else:
             data, name = read_bytes(source)
             image = open_header(data, name, max_pixels)

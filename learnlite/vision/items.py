@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from learnlite.data.vocab import Vocab
+from learnlite.data.wording import quoted
 from learnlite.types import counted
 from learnlite.vision.bad_images import BadImages
 from learnlite.vision.blocks import Block, box_labels
@@ -17,8 +18,8 @@ from learnlite.vision.decode import MODES
 from learnlite.vision.image import LazyImage
 from learnlite.vision.item_stage import ItemStage
 from learnlite.vision.item_tfms import size_of
-from learnlite.vision.pixel_store import Kept
 from learnlite.vision.later_items import as_ours
+from learnlite.vision.pixel_store import Kept
 
 Getter = Callable[[Any], Any]
 
@@ -70,7 +71,7 @@ class BlockItems:
                 element = kept[i]
             else:
                 source = self.source(getter, item)
-                element = _opened(block, source, size, item)
+                element = _opened(block, source, size, item, getter)
             if size is None and block.kind == "image":
                 size = element.size if isinstance(element, LazyImage | Kept) else size_of(element)
             elements.append(element)
@@ -153,8 +154,10 @@ class BlockItems:
         return f"BlockItems({len(self):,} items for {kind}, blocks {list(self.blocks)})"
 
 
-def _opened(block: Block, source: Any, size: tuple[int, int] | None, item: Any) -> Any:
-    with _Told(lambda: f"while `{block!r}` opened {_shown(source)} of the item {_shown(item)}"):
+def _opened(
+    block: Block, source: Any, size: tuple[int, int] | None, item: Any, getter: Getter
+) -> Any:
+    with _Told(lambda: f"while `{block!r}` opened {_from(source, item, getter)}"):
         return _typed(block.open(source, size, _shown(item)), block.kind)
 
 
@@ -165,6 +168,12 @@ def _typed(element: Any, kind: str | None) -> Any:
     if type(element) is Tensor and kind in ("image", "mask"):
         return tv_tensors.Image(element) if kind == "image" else tv_tensors.Mask(element)
     return element
+
+
+def _from(source: Any, item: Any, getter: Getter) -> str:
+    if source is item:
+        return f"the item {_shown(item)} as it is"
+    return f"{_shown(source)}, which `{_name(getter)}` gave for the item {_shown(item)}"
 
 
 class _Told:
@@ -199,7 +208,7 @@ def _plain(element: Any) -> Any:
 
 def _shown(value: Any) -> str:
     if isinstance(value, PurePath):
-        return str(value)
+        return quoted(value).strip("`")  # nothing that a terminal would obey
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
 

@@ -3,10 +3,12 @@
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
+from learnlite.data.wording import quoted
 from learnlite.vision.image import LazyImage
 from learnlite.vision.items import BlockItems
 
@@ -89,12 +91,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, Tensor):
         shape = " x ".join(str(n) for n in value.shape) or "a number"
         return f"{type(value).__name__} {shape} of {str(value.dtype).removeprefix('torch.')}"
-    text = repr(value) if not hasattr(value, "__fspath__") else str(value)
+    text = quoted(value).strip("`") if isinstance(value, PurePath) else repr(value)
     return text if len(text) <= 100 else f"{text[:97]}…"
 
 
 def _few(names: Any) -> str:
-    shown = ", ".join(str(name) for name in list(names)[:6])
+    shown = ", ".join(quoted(str(name)).strip("`") for name in list(names)[:6])
     return shown + (", …" if len(names) > 6 else "")
 
 
