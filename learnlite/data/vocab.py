@@ -174,11 +174,6 @@ class Labelled:
                 f"the {self.which} set has the label `{NA}` (in item {self._first(NA)}), by which "
                 "what has no label is called; rename the class, or let `add_na=True` count it so"
             )
-        if NA in unknown and not add_na:
-            raise ValueError(
-                f"the {self.which} set has the label `{NA}` (in item {self._first(NA)}), by which "
-                "what has no label is called; rename the class, or let `add_na=True` count it so"
-            )
         if unknown and not add_na:
             label = unknown[0]
             others = f" (as {len(unknown) - 1:,} others)" if len(unknown) > 1 else ""
