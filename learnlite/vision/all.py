@@ -1,11 +1,18 @@
 """What a notebook about images wants: `from learnlite.vision.all import *`."""
 
+import json
+import os
+import random
+import re
+import shutil
 from functools import partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import (
     alexnet,
@@ -29,6 +36,7 @@ from torchvision.models import (
 import learnlite
 from learnlite import *
 from learnlite import vision
+from learnlite.data import default_device
 from learnlite.data.archive import extract
 from learnlite.data.categories import Categorize, MultiCategorize
 from learnlite.data.download import download_data, download_url, untar_data
@@ -87,7 +95,9 @@ from learnlite.layers import (
 )
 from learnlite.vision import *
 from learnlite.vision import models
+from learnlite.vision.annotations import get_annotations
 from learnlite.vision.models import *
+from learnlite.vision.notebook import image2tensor, pd, plt, set_seed, tensor
 
 __all__: list[str] = []
 __all__ += learnlite.__all__
@@ -110,6 +120,7 @@ __all__ += [
     "FuncSplitter",
     "GrandparentSplitter",
     "Identity",
+    "Image",
     "IndexSplitter",
     "Lambda",
     "LinBnDrop",
@@ -142,7 +153,9 @@ __all__ += [
     "View",
     "alexnet",
     "apply_init",
+    "attrgetter",
     "class_weights",
+    "default_device",
     "densenet121",
     "densenet161",
     "densenet169",
@@ -150,16 +163,25 @@ __all__ += [
     "download_data",
     "download_url",
     "extract",
+    "get_annotations",
     "get_files",
     "get_image_files",
+    "image2tensor",
     "init_cnn",
     "init_default",
+    "itemgetter",
+    "json",
     "ls",
     "nn",
     "noop",
     "np",
+    "os",
     "parent_label",
     "partial",
+    "pd",
+    "plt",
+    "random",
+    "re",
     "read_csv",
     "resnet18",
     "resnet34",
@@ -167,9 +189,12 @@ __all__ += [
     "resnet101",
     "resnet152",
     "sequential",
+    "set_seed",
+    "shutil",
     "sigmoid_range",
     "squeezenet1_0",
     "squeezenet1_1",
+    "tensor",
     "torch",
     "untar_data",
     "using_attr",

@@ -1,0 +1,123 @@
+"""What `from learnlite.vision.all import *` brings beside our own: modules, tensors, boxes."""
+
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from pictures import folder_of_pictures
+from PIL import Image
+
+import learnlite.vision.all as everything
+from learnlite.plots import pyplot
+from learnlite.vision.all import (
+    BBoxBlock,
+    BBoxLblBlock,
+    DataBlock,
+    ImageBlock,
+    PILImage,
+    Resize,
+    get_annotations,
+    get_image_files,
+    image2tensor,
+    pd,
+    plt,
+    set_seed,
+    tensor,
+)
+
+# What the lessons of the course use without importing it, as far as it has a sense here.
+USED = (
+    "np torch nn F Path partial plt pd Image tensor attrgetter itemgetter random re os json shutil"
+)
+
+
+def test_what_notebooks_use_without_an_import_is_there():
+    assert set(USED.split()) <= set(everything.__all__)
+
+
+def test_plots_and_tables_load_when_they_are_used():
+    code = (
+        "import sys\n"
+        "from learnlite.vision.all import *\n"
+        "assert not {'matplotlib', 'pandas'} & set(sys.modules)\n"
+        "plt.figure()\n"
+        "assert 'matplotlib' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_later_module_has_what_the_module_has():
+    assert plt.subplots is pyplot().subplots and "subplots" in dir(plt)
+    pandas = pytest.importorskip("pandas")
+    assert isinstance(pandas.DataFrame(), pd.DataFrame)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = plt.no_such_name
+
+
+def test_numbers_arrays_and_images_become_tensors_of_their_own():
+    array = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    made = tensor(Image.fromarray(array)), tensor(array), tensor(array.tolist())
+    assert all(np.array_equal(one, array) for one in made)
+    one = tensor(array)
+    one += 1
+    assert (
+        array[0, 0, 0] == 0 and tensor(1.5).item() == 1.5 and tensor(1, 2, 3).tolist() == [1, 2, 3]
+    )
+    assert tensor([torch.ones(2), torch.zeros(2)]).shape == (2, 2)
+    assert np.array_equal(image2tensor(PILImage.create(array)), array.transpose(2, 0, 1))
+
+
+def test_one_seed_for_all_generators():
+    def drawn():
+        return torch.rand(2).tolist(), np.random.rand(2).tolist(), random.random()  # noqa: NPY002
+
+    set_seed(2**40, reproducible=True)
+    first = drawn()
+    set_seed(2**40)
+    assert drawn() == first and not torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic = False
+
+
+def coco(root, files):
+    """Each image but the first has one dog, and the second a cat as well."""
+    notes = [
+        {"image_id": i, "category_id": 18, "bbox": [1, 2, 10 + i, 12]} for i in range(1, len(files))
+    ]
+    notes.append({"image_id": 1, "category_id": 17, "bbox": [0, 0, 4, 4]})
+    kinds = [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]
+    images = [{"id": i, "file_name": file.name} for i, file in enumerate(files)]
+    path = root / "train.json"
+    path.write_text(json.dumps({"images": images, "categories": kinds, "annotations": notes}))
+    return path
+
+
+def test_annotations_of_coco_become_boxes_with_labels(tmp_path):
+    files = get_image_files(folder_of_pictures(tmp_path))
+    images, boxes = get_annotations(coco(tmp_path, files), prefix="a/")
+    assert images == [f"a/{file.name}" for file in files[1:]]
+    assert boxes[0] == ([[1, 2, 12, 14], [0, 0, 4, 4]], ["dog", "cat"])
+    assert boxes[1] == ([[1, 2, 13, 14]], ["dog"])
+    found = dict(zip(files[1:], boxes, strict=True))
+    dls = DataBlock(
+        (ImageBlock, BBoxBlock, BBoxLblBlock),
+        n_inp=1,
+        get_y=[lambda file: found[file][0], lambda file: found[file][1]],
+        item_tfms=Resize(32),
+    ).dataloaders(list(found), bs=4)
+    assert dls.vocab == ["#na#", "cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{}", "there is no 'categories'"), ("[]", "COCO's form"), ("x", "COCO's form: Expecting")],
+)
+def test_a_file_that_is_no_annotation_is_told(tmp_path, text, message):
+    (tmp_path / "train.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        get_annotations(tmp_path / "train.json")
+    with pytest.raises(FileNotFoundError, match=r"there is `train.json`"):
+        get_annotations(tmp_path / "trian.json")
