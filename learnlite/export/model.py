@@ -16,6 +16,7 @@ from learnlite.seeds import kept_rng
 from learnlite.tensor_file import FileError, TensorFile
 
 _SPARE = 64 << 20  # bytes that building a model may take beside its weights, as for tables
+_UNUSED = 1 << 30  # and such as are not used, as by the classifier that a body is cut from
 _SPARE_TENSORS = 10_000
 
 
@@ -74,16 +75,11 @@ def make_model(told: Told, given: nn.Module | None, file: TensorFile) -> nn.Modu
             )
         if not isinstance(args, dict):
             raise FileError(f"{file.path} has {short(args)} as the arguments of its model")
-        given = _built(Recipe(name, cast(Told, args)), file)
+        given = _built(Recipe(name, cast(Told, args)), file, same)
     elif not isinstance(given, nn.Module):
         made = f"; call it: `{given.__name__}(…)`" if isinstance(given, type) else ""
         raise TypeError(f"`model` must be an instance of `nn.Module`, got {given!r}{made}")
-    # What `check_model` compares are shapes: nothing of the data has been read until now.
-    shapes = {name: torch.empty(e.shape, device="meta") for name, e in file.entries.items()}
-    try:
-        checkpoint.check_model(given, shapes | {n: shapes[first] for n, first in same.items()})
-    except ValueError as error:
-        raise FileError(f"{file.path}: {error}") from None
+    _check_shapes(given, file, same)
     return given
 
 
@@ -95,12 +91,21 @@ def load_weights(model: nn.Module, told: Told, file: TensorFile) -> None:
     checkpoint.load_weights(model, state)
 
 
-def _built(recipe: Recipe, file: TensorFile) -> nn.Module:
+def _built(recipe: Recipe, file: TensorFile, same: Mapping[str, str]) -> nn.Module:
+    """What the recipe builds, after a look without any memory at what it would be."""
     try:
-        with kept_rng(), _Frugal(file):
-            return build(recipe)
+        with kept_rng(), _Frugal(file, _SPARE), torch.device("meta"):
+            _check_shapes(build(recipe), file, same)
+        spare = _UNUSED
     except (FileError, ImportError):
         raise  # such as that `timm` is not installed
+    except Exception:  # some models cannot be built without numbers
+        spare = _SPARE
+    try:
+        with kept_rng(), _Frugal(file, spare):
+            return build(recipe)
+    except (FileError, ImportError):
+        raise
     except Exception as error:
         raise FileError(
             f"{file.path} describes the model {quoted(recipe.name)} with arguments it cannot be "
@@ -108,16 +113,25 @@ def _built(recipe: Recipe, file: TensorFile) -> nn.Module:
         ) from error
 
 
+def _check_shapes(model: nn.Module, file: TensorFile, same: Mapping[str, str]) -> None:
+    """Refuse a file whose weights do not fit; their numbers have not been read until now."""
+    shapes = {name: torch.empty(e.shape, device="meta") for name, e in file.entries.items()}
+    try:
+        checkpoint.check_model(model, shapes | {n: shapes[first] for n, first in same.items()})
+    except ValueError as error:
+        raise FileError(f"{file.path}: {error}") from None
+
+
 class _Frugal(TorchDispatchMode):
     """Stops a build that would take much more memory than the weights in its file.
 
-    What new tensors would take is found before they are made: on the device `meta`.
+    What a new tensor would take is found before it is made, on the device `meta`.
     """
 
-    def __init__(self, file: TensorFile) -> None:
+    def __init__(self, file: TensorFile, spare: int) -> None:
         super().__init__()
         self._path = file.path
-        self._bytes = 3 * file.n_bytes + _SPARE
+        self._bytes = 3 * file.n_bytes + spare
         self._tensors = 100 * len(file.entries) + _SPARE_TENSORS
 
     def __torch_dispatch__(
@@ -125,16 +139,21 @@ class _Frugal(TorchDispatchMode):
     ) -> Any:
         settings = dict(kwargs or {})
         if not any(isinstance(arg, Tensor) for arg in (*args, *settings.values())):
-            shape = _on_meta(func, args, settings)
-            if shape is not None:
+            made = _on_meta(func, args, settings)
+            if made is not None:
                 self._tensors -= 1
-                self._bytes -= shape.numel() * shape.element_size()
+                self._bytes -= 0 if _is_meta(settings) else made.numel() * made.element_size()
                 if self._bytes < 0 or self._tensors < 0:
                     raise FileError(
                         f"{self._path} describes a model that is much larger than the weights in "
                         "it; it is damaged, or made to fill the memory"
                     )
         return func(*args, **settings)
+
+
+def _is_meta(settings: Mapping[str, Any]) -> bool:
+    device = settings.get("device")
+    return device is not None and torch.device(device).type == "meta"
 
 
 def _on_meta(func: Any, args: Any, settings: dict[str, Any]) -> Tensor | None:
@@ -147,7 +166,11 @@ def _on_meta(func: Any, args: Any, settings: dict[str, Any]) -> Tensor | None:
 def _changed_since(recipe: Recipe, model: nn.Module) -> str | None:
     """What differs between the model and the one that its recipe builds; None if nothing does."""
     with kept_rng(), torch.no_grad():
-        built = build(recipe)
+        try:
+            with torch.device("meta"):  # names and shapes are enough, and cost nothing
+                built = build(recipe)
+        except Exception:  # some models cannot be built without numbers
+            built = build(recipe)
     ours, theirs = _modules(_plain(model)), _modules(built)
     for name in (*ours, *theirs):
         if ours.get(name) != theirs.get(name):
