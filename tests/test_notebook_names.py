@@ -18,6 +18,7 @@ from learnlite.vision.all import (
     BBoxLblBlock,
     DataBlock,
     ImageBlock,
+    IndexSplitter,
     PILImage,
     Resize,
     get_annotations,
@@ -83,11 +84,11 @@ def test_one_seed_for_all_generators():
 
 
 def coco(root, files):
-    """Each image but the first has one dog, and the second a cat as well."""
+    """Each image but the first has a dog, and the first two of them a cat as well."""
     notes = [
         {"image_id": i, "category_id": 18, "bbox": [1, 2, 10 + i, 12]} for i in range(1, len(files))
     ]
-    notes.append({"image_id": 1, "category_id": 17, "bbox": [0, 0, 4, 4]})
+    notes += [{"image_id": i, "category_id": 17, "bbox": [0, 0, 4, 4]} for i in (1, 2)]
     kinds = [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]
     images = [{"id": i, "file_name": file.name} for i, file in enumerate(files)]
     path = root / "train.json"
@@ -100,12 +101,13 @@ def test_annotations_of_coco_become_boxes_with_labels(tmp_path):
     images, boxes = get_annotations(coco(tmp_path, files), prefix="a/")
     assert images == [f"a/{file.name}" for file in files[1:]]
     assert boxes[0] == ([[1, 2, 12, 14], [0, 0, 4, 4]], ["dog", "cat"])
-    assert boxes[1] == ([[1, 2, 13, 14]], ["dog"])
+    assert boxes[2] == ([[1, 2, 14, 14]], ["dog"])
     found = dict(zip(files[1:], boxes, strict=True))
     dls = DataBlock(
         (ImageBlock, BBoxBlock, BBoxLblBlock),
         n_inp=1,
         get_y=[lambda file: found[file][0], lambda file: found[file][1]],
+        splitter=IndexSplitter([0]),
         item_tfms=Resize(32),
     ).dataloaders(list(found), bs=4)
     assert dls.vocab == ["#na#", "cat", "dog"]
