@@ -1,0 +1,206 @@
+"""`learnlite train` and what follows it: predict, lr-find, export, on images made here."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import learnlite
+from learnlite.cli import main
+from learnlite.commands.data import known_sets
+
+PACKAGE = Path(learnlite.__file__).parent
+ENVIRON = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
+QUICK = ["--arch", "xresnet18", "--scratch", "--size", "32", "--bs", "16", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Dark and light noise in `train` and `valid`, by class."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 32), ("valid", 8)):
+        for name, level in (("dark", 60), ("light", 200)):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(n):
+                pixels = (level + rng.normal(0, 30, (40, 48, 3))).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{i}.png")
+    return folder
+
+
+def rows_of(file):
+    return list(csv.DictReader(io.StringIO(file.read_text())))
+
+
+def train(photos, out, *more):
+    return main(["train", str(photos), *QUICK, "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run1"
+    assert train(photos, out, "--epochs", "2", "--lr", "3e-3", "--mixup", "--smooth") == 0
+    return out
+
+
+def test_a_run_leaves_weights_a_model_the_history_and_a_report(trained):
+    assert {"settings.json", "history.csv", "report.html", "model.ll"} <= {
+        path.name for path in trained.iterdir()
+    }
+    rows = rows_of(trained / "history.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    report = (trained / "report.html").read_text()
+    assert "xresnet18 on photos" in report
+    assert f"{float(rows[-1]['valid_loss']):.4f}" in report
+    settings = json.loads((trained / "settings.json").read_text())
+    assert settings["arch"] == "xresnet18" and settings["lr"] == 3e-3 and settings["mixup"] == 0.4
+
+
+def test_the_model_predicts_as_its_learner_did(trained, photos, capsys, tmp_path):
+    folder = photos / "valid" / "dark"
+    assert main(["predict", str(trained / "model.ll"), str(folder)]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 8
+    assert all(re.search(r"\.png  (dark|light)  \d+\.\d%$", line) for line in lines)
+    table = tmp_path / "said.csv"
+    assert main(["predict", str(trained), str(folder / "0.png"), "--csv", str(table)]) == 0
+    (row,) = rows_of(table)
+    assert row["prediction"] == re.search(r"  (\w+)  ", next(x for x in lines if "/0.png" in x))[1]
+    assert float(row["dark"]) + float(row["light"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(trained, photos, capsys):
+    before = (trained / "settings.json").read_text()
+    assert train(photos, trained) == 2
+    assert "there is a run in" in capsys.readouterr().err
+    assert (trained / "settings.json").read_text() == before
+
+
+def test_other_settings_than_those_of_the_run_do_not_resume_it(trained, capsys):
+    status = main(["train", "--resume", "--out", str(trained), "--arch", "resnet34"])
+    assert status == 2
+    said = capsys.readouterr().err
+    assert "`--arch` is resnet34 here, and the run in" in said and "began with xresnet18" in said
+
+
+def test_a_run_that_is_done_is_not_trained_again(trained, capsys):
+    weights = (trained / "weights.pth").read_bytes()
+    assert main(["train", "--resume", "--out", str(trained), "--device", "cpu"]) == 0
+    assert (trained / "weights.pth").read_bytes() == weights
+    assert len(rows_of(trained / "history.csv")) == 2
+
+
+def test_the_finder_says_a_rate_and_a_run_may_ask_it(photos, capsys, tmp_path):
+    plot = tmp_path / "lr.png"
+    small = ["--size", "16", "--bs", "4"]
+    assert main(["lr-find", str(photos), *QUICK, *small, "--plot", str(plot)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^valley +(\d\.\d+e-\d+|nothing)$", said, re.MULTILINE)
+    with Image.open(plot) as drawn:
+        assert drawn.size[0] > 300
+    assert train(photos, tmp_path / "run", "--epochs", "1", *small) == 0
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert isinstance(settings["lr"], float) and 1e-7 < settings["lr"] < 10
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["train"], "say what to train on"),
+        (["train", "nowhere"], "`nowhere` is no folder, no file and no known set"),
+        (["train", "imagenete-160"], "imagenette-160"),
+        (["train", ".", "--lr", "fast"], "--lr: it must be a number above 0, got fast"),
+        (["train", ".", "--subset", "2"], "--subset: it must be a part between 0 and 1, got 2"),
+        (["train", ".", "--smooth", "1"], "--smooth: it must be a number from 0 to below 1"),
+        (["train", "--resume"], "there is no run in"),
+        (["predict", "no.ll", "no.jpg"], "there is no file no.jpg"),
+        (["export", "no.ll", "model.h5"], "`model.onnx` or `model.pt2`, got model.h5"),
+    ],
+)
+def test_what_is_given_wrongly_is_told_in_a_sentence(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(argv)
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+
+
+def test_a_folder_without_images_is_told_before_a_run_begins(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "run"
+    assert main(["train", str(tmp_path / "empty"), *QUICK, "--out", str(out)]) == 2
+    assert "empty" in capsys.readouterr().err
+    assert not list(out.iterdir())
+
+
+def test_an_architecture_that_nobody_knows_is_told(photos, tmp_path, capsys):
+    argv = ["train", str(photos), "--arch", "resnet18x", "--out", str(tmp_path / "run")]
+    assert main([*argv, "--size", "32", "--device", "cpu"]) == 2
+    assert "resnet18x" in capsys.readouterr().err
+
+
+def test_a_table_of_files_and_numbers_is_trained_on(photos, tmp_path, capsys):
+    rows = [
+        (path.relative_to(photos), 0.5 if path.parent.name == "dark" else 1.5)
+        for path in sorted((photos / "train").rglob("*.png"))
+    ]
+    table = photos / "levels.csv"
+    table.write_text("file,level\n" + "".join(f"{file},{level}\n" for file, level in rows))
+    assert train(table, tmp_path / "run", "--epochs", "1", "--lr", "1e-3") == 0
+    assert "mae" in capsys.readouterr().out
+    assert "Confusion" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_known_sets_are_named_as_their_addresses_are():
+    known = known_sets()
+    assert known["imagenette-160"] == learnlite.data.urls.URLs.IMAGENETTE_160
+    assert all(name == name.lower() and "_" not in name for name in known)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_run_that_is_stopped_by_ctrl_c_goes_on_and_ends_as_if_it_had_not_been(photos, tmp_path):
+    def command(out, *more):
+        settings = ["--epochs", "3", "--lr", "3e-3", "--out", str(tmp_path / out), "--mixup"]
+        return [sys.executable, "-m", "learnlite", "train", str(photos), *QUICK, *settings, *more]
+
+    whole = subprocess.run(command("whole"), env=ENVIRON, capture_output=True, check=False)
+    assert whole.returncode == 0, whole.stderr.decode()[-2000:]
+    broken = subprocess.Popen(
+        command("broken"), env=ENVIRON, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    history = tmp_path / "broken" / "history.csv"
+    end = time.monotonic() + 60
+    while time.monotonic() < end and broken.poll() is None:
+        if history.exists() and history.read_text().count("\n") >= 2:  # an epoch is done
+            broken.send_signal(signal.SIGINT)
+            break
+        time.sleep(0.01)
+    said = broken.communicate(timeout=60)[1].decode()
+    assert broken.returncode == 130, said[-2000:]
+    assert "--resume" in said
+    on = [sys.executable, "-m", "learnlite", "train", "--resume", "--out", str(tmp_path / "broken")]
+    again = subprocess.run([*on, "--device", "cpu"], env=ENVIRON, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr.decode()[-2000:]
+    files = [tmp_path / out / "weights.pth" for out in ("whole", "broken")]
+    import torch
+
+    first, second = (torch.load(file, weights_only=True)["model"] for file in files)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    rows = [
+        [{k: v for k, v in row.items() if k != "time"} for row in rows_of(f)]
+        for f in (tmp_path / "whole" / "history.csv", history)
+    ]
+    assert rows[0] == rows[1]
