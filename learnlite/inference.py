@@ -28,6 +28,10 @@ from learnlite.predictions import PredictionTable
 from learnlite.seeds import kept_rng, mix
 from learnlite.types import listify
 
+_NO_TARGETS = (
+    "the batches have no targets, so there is no loss; give a loader with them, as "
+    "`dls.test_dl(items, with_labels=True)`, or take the predictions alone by `get_preds(dl=dl)`"
+)
 _TTA = 3  # which stream of random numbers: after those of the loop
 # Threads of a server may share a learner, whose state a pass changes and puts back.
 _ONE_AT_A_TIME = threading.RLock()
@@ -281,6 +285,10 @@ class Inference(Fits):
                     self.progress.n_valid, self.progress.valid_batches = n_batches, 0
                 with survived(self):
                     yield
+            except TypeError as error:
+                if self.yb or self.pred is None or self.loss is not None or not has_loss:
+                    raise
+                raise ValueError(_NO_TARGETS) from error
             finally:
                 with self._whole_steps.step:
                     stack.close()

@@ -105,6 +105,15 @@ def test_one_folder_at_the_top_is_unwrapped_and_several_things_are_not(tmp_path:
     assert sorted(os.listdir(extract(loose, tmp_path / "two", unwrap=True))) == ["a", "b"]
 
 
+def test_a_folder_in_the_place_of_the_note_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
+        archive.writestr("pets/.learnlite.json/1.jpg", "cat")
+    with pytest.raises(ArchiveError, match=r"holds `.learnlite.json`, which is a folder"):
+        extract(tmp_path / "odd.zip", tmp_path / "odd", unwrap=True, note={"url": ""})
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.zip"]
+    assert extract(tmp_path / "odd.zip", tmp_path / "odd", unwrap=True).is_dir()
+
+
 def test_nothing_that_comes_out_is_executable_or_has_another_owner(tmp_path: Path) -> None:
     def setuid(info: tarfile.TarInfo) -> None:
         info.mode, info.uid, info.gid = 0o6777, 12345, 12345

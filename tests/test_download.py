@@ -435,6 +435,14 @@ def test_redirects_out_of_the_web_are_refused(server: Server, tmp_path: Path, to
     assert len(server.requests) == 1 and os.listdir(tmp_path) == []
 
 
+def test_a_redirect_to_a_malformed_address_is_told(server: Server, tmp_path: Path) -> None:
+    server.behaviours = [answers(302, Location="http://[::1")]
+    with pytest.raises(DownloadError, match="sends on to what is no address"):
+        get(server, tmp_path / "a")
+    with pytest.raises(ValueError, match=r"`http://\[::1` is no address: .*; correct it"):
+        download_url("http://[::1", tmp_path / "a")
+
+
 def test_a_redirect_to_ftp_is_refused(server: Server, tmp_path: Path) -> None:
     server.behaviours = [answers(302, Location="ftp://127.0.0.1/x")]
     with pytest.raises(DownloadError, match="ftp"):

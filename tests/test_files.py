@@ -46,6 +46,15 @@ def test_files_come_in_the_order_of_their_paths_without_hidden_ones(tree: Path) 
     assert found == sorted(plain)
 
 
+@pytest.mark.parametrize("followlinks", [False, True])
+def test_links_that_lead_to_themselves_are_no_files(tree: Path, followlinks: bool) -> None:
+    before = get_image_files(tree)
+    (tree / "train" / "loop.jpg").symlink_to("loop.jpg")
+    (tree / "train" / "one.jpg").symlink_to("two.jpg")
+    (tree / "train" / "two.jpg").symlink_to("one.jpg")
+    assert get_image_files(tree, followlinks=followlinks) == before
+
+
 def test_extensions_count_in_any_case_with_or_without_the_dot(tree: Path) -> None:
     jpegs = ["train/cat/10.jpg", "train/cat/2.JPG"]
     for extensions in (".jpg", "jpg", "JPG", [".jpg"], {"jpg", ".bmp"}):

@@ -112,6 +112,9 @@ def test_a_loss_without_targets_says_how_to_get_some():
     loader = learn.dls.test_dl(learn.dls.valid.dataset.tensors[0])
     with pytest.raises(ValueError, match="a loss for each sample needs targets"):
         learn.get_preds(dl=loader, with_loss=True)
+    with pytest.raises(ValueError, match=r"no targets, .* `dls.test_dl\(items, with_labels="):
+        learn.validate(dl=loader)
+    assert len(learn.validate()) == 1 + len(learn.metrics)
 
 
 @pytest.mark.parametrize("loss_func", [nn.CrossEntropyLoss(), F.cross_entropy])

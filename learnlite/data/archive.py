@@ -75,7 +75,7 @@ def extract(
     words = f"extracting `{limits.name}`" if size >= _WORTH_A_LINE else ""
     with (
         locked(folder),
-        _fresh(folder, overwrite=overwrite, unwrap=unwrap, note=note) as partial,
+        _fresh(folder, limits.name, overwrite=overwrite, unwrap=unwrap, note=note) as partial,
         archive.open("rb", _CHUNK) as file,
         ByteBar(f"extracting {limits.name}", size, words, bar=bar) as progress,
     ):
@@ -199,7 +199,7 @@ class _Writer:
 
 @contextmanager
 def _fresh(
-    folder: Path, *, overwrite: bool, unwrap: bool, note: Mapping[str, Any] | None
+    folder: Path, archive: str, *, overwrite: bool, unwrap: bool, note: Mapping[str, Any] | None
 ) -> Generator[Path]:
     """A folder beside `folder` that takes its place when all went well; what a kill left goes."""
     partial = folder.with_name(f".{folder.name}.partial")
@@ -215,6 +215,8 @@ def _fresh(
         yield partial
         inner = list(partial.iterdir()) if unwrap else []
         whole = inner[0] if len(inner) == 1 and inner[0].is_dir() else partial
+        if note is not None and (whole / NOTE).is_dir():
+            raise refused(archive, NOTE, "is a folder, where a note of its origin goes")
         if note is not None:
             (whole / NOTE).write_text(json.dumps(dict(note)), encoding="utf-8")
         _swap(whole, folder, old)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 _IMAGES = ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .gif .tif .tiff"
@@ -53,7 +53,7 @@ def get_files(
             name = entry.name
             if name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _holds(entry.is_dir):
                 if recurse and (not at_top or only is None or name in only):
                     if entry.is_symlink():
                         links.append(entry.path)
@@ -61,7 +61,7 @@ def get_files(
                         walk(entry.path, False)
             elif at_top and only is not None and "." not in only:
                 continue
-            elif (wanted is None or _extension(name) in wanted) and entry.is_file():
+            elif (wanted is None or _extension(name) in wanted) and _holds(entry.is_file):
                 found.append(Path(entry.path))
 
     walk(str(top), True)
@@ -168,6 +168,13 @@ def _check_folders(top: Path, only: set[str]) -> None:
             f"there is no folder `{_shown(missing[0])}` in `{top}`, "
             f"{'nor any other' if there == 'nothing' else f'only {there}'}"
         )
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link that leads to itself is nothing
+        return False
 
 
 def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:

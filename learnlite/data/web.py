@@ -137,7 +137,10 @@ def shown_url(url: str) -> str:
 
 def check_url(url: str) -> None:
     """Refuse what is no address of a file on the web."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"`{shown(url)}` is no address: {error}; correct it") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
             f"an address must begin with http:// or https:// and name a host, got "
@@ -222,6 +225,8 @@ def _open(part: Part, headers: dict[str, str], timeout: float) -> http.client.HT
         raise _unreached(error.reason) from error
     except DownloadError:
         raise
+    except ValueError as error:  # of `urlsplit`, for an address in an answer
+        raise DownloadError(f"the server sends on to what is no address ({error})") from error
     except (OSError, http.client.HTTPException) as error:
         raise _unreached(error) from error
 
