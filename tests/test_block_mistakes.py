@@ -84,8 +84,17 @@ def test_unequal_sizes_want_a_resize(tmp_path):
         get_y=lambda f: int(f.stem) % 2,
         splitter=IndexSplitter([2, 3]),
     )
-    with pytest.raises(ValueError, match=r"differ in shape, as .* `item_tfms=Resize\(224\)`"):
-        bad.dataloaders(tmp_path, bs=2)
+    said = r"the images of a batch differ in shape, as .* `Resize\(224\)` as the last of"
+    with pytest.raises(ValueError, match=said) as caught:
+        bad.dataloaders(tmp_path, bs=2, shuffle=False)
+    (note,) = caught.value.__notes__
+    for i, size in enumerate([(3, 20, 20), (3, 20, 24)]):
+        assert re.search(rf"item {i} \(`.*{i}\.png`\) is {re.escape(str(size))}", note)
+    numbers = DataBlock(
+        (TransformBlock, TransformBlock), get_x=torch.zeros, splitter=IndexSplitter([3])
+    )
+    with pytest.raises(ValueError, match="items of a batch differ in shape, .* in their getter"):
+        numbers.dataloaders([1, 2, 3, 4], bs=2)
 
 
 def test_a_bad_file_is_named_with_what_was_being_done(root, tmp_path):

@@ -70,8 +70,9 @@ class Reader:
             return self.collate(items)
         except Exception as error:
             error.add_note(
-                f"while putting the items {_shown(indices)} into one batch; they must agree in "
-                "shape and type, or give the loader a `collate` function that makes them agree"
+                f"while putting the items {_shown(indices)} into one batch"
+                f"{_differing(self.dataset, indices, items)}; they must agree in shape and type, "
+                "or give the loader a `collate` function that makes them agree"
             )
             raise
 
@@ -166,6 +167,23 @@ def name_item(dataset: Any, index: int) -> str:
         return f"item {index}"
     shown = "".join(letter if letter.isprintable() else "?" for letter in path)
     return f"item {index} (`{shown}`)"
+
+
+def _differing(dataset: Any, indices: Sequence[int], items: Sequence[Any]) -> str:
+    """The first item and the first that has other shapes, if there is one, by their files."""
+    shapes = [_shapes(item) for item in items]
+    k = next((k for k, other in enumerate(shapes) if other != shapes[0]), None)
+    if k is None:
+        return ""
+    told = [
+        f"{name_item(dataset, indices[i])} is {' and '.join(map(str, shapes[i]))}" for i in (0, k)
+    ]
+    return f": {', '.join(told)}"
+
+
+def _shapes(item: Any) -> list[Any]:
+    parts: Any = item if isinstance(item, tuple | list) else (item,)
+    return [tuple(part.shape) if hasattr(part, "shape") else type(part).__name__ for part in parts]
 
 
 def item_path(dataset: Any, index: int) -> str | None:

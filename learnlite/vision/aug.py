@@ -1,13 +1,14 @@
 """The usual augmentation of photos by one call, and boxes of noise."""
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from learnlite.data.erase import Erasing
-from learnlite.types import BatchTransform
+from learnlite.types import BatchTransform, check_number
 from learnlite.vision.affine import (
     Dihedral,
     Flip,
@@ -50,6 +51,22 @@ def aug_transforms(
     [Flip(mode='bilinear', pad_mode='reflection', p=0.5, batch=False),
      Zoom(mode='bilinear', pad_mode='reflection', p=0.75, batch=False, min_zoom=1.0, max_zoom=1.1)]
     """
+    numbers = {
+        "mult": mult,
+        "max_rotate": max_rotate,
+        "min_zoom": min_zoom,
+        "max_zoom": max_zoom,
+        "max_lighting": max_lighting,
+        "max_warp": max_warp,
+        "p_affine": p_affine,
+        "p_lighting": p_lighting,
+        "min_scale": min_scale,
+    }
+    for name, value in numbers.items():
+        check_number(name, value)
+        if not isfinite(value):
+            raise ValueError(f"`{name}` must be a finite number, got {value}")
+    Zoom(min_zoom, max_zoom)  # says what is wrong with them, also where they are left out
     if min_scale != 1 and size is None:
         raise ValueError(
             f"`min_scale={min_scale}` crops, and a crop fills `size`; give it, for example "

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from learnlite.shapes import shape_of
 from learnlite.types import BatchTransform, counted
-from learnlite.vision.fuse import FusedTransform, PixelOp, PixelTransform, SpaceTransform, to_unit
+from learnlite.vision.fuse import (
+    FusedTransform,
+    PixelOp,
+    PixelTransform,
+    SpaceTransform,
+    on_images,
+    to_unit,
+)
 
 Batch = tuple[Tensor, ...]
 Kinds = tuple[str | None, ...]
@@ -55,7 +62,10 @@ class BatchTfms:
         self._stages = _stages(self.tfms)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, kinds: Kinds, training: bool) -> Batch:
+    def __call__(self, batch: Any, kinds: Kinds | None = None, training: bool = True) -> Any:
+        """The batch after all of them; images alone, or one image, need no `kinds`."""
+        if kinds is None:
+            return on_images(self, batch, training)
         if len(batch) != len(kinds):
             raise ValueError(
                 f"the batch has {len(batch)} elements but `kinds` tells of {len(kinds)}; "
@@ -112,7 +122,9 @@ class IntToFloatTensor:
         self.div_mask = div_mask
         self.order = 99.5 if div == 255 else 10.0
 
-    def __call__(self, batch: Batch, kinds: Kinds, training: bool) -> Batch:
+    def __call__(self, batch: Any, kinds: Kinds | None = None, training: bool = True) -> Any:
+        if kinds is None:
+            return on_images(self, batch, training)
         return tuple(self._converted(x, kind) for x, kind in zip(batch, kinds, strict=True))
 
     def _converted(self, x: Tensor, kind: str | None) -> Tensor:

@@ -59,7 +59,7 @@ class Block:
 
     def collate(self, elements: list[Any]) -> Tensor:
         """The elements of a batch as one tensor."""
-        return _stacked(elements)
+        return _stacked(elements, self.kind)
 
     def decode(self, value: Tensor) -> Any:
         """An element of a batch as people read it."""
@@ -302,17 +302,20 @@ def box_labels(blocks: Sequence[Block]) -> dict[int, int]:
     return found
 
 
-def _stacked(elements: list[Any]) -> Tensor:
+def _stacked(elements: list[Any], kind: str | None) -> Tensor:
     first = elements[0]
     if not isinstance(first, Tensor):
         return torch.as_tensor(np.asarray(elements))
     shapes = {tuple(element.shape) for element in elements}
     if len(shapes) > 1:
         shown = " and ".join(str(shape) for shape in sorted(shapes)[:2])
-        raise ValueError(
-            f"the items of a batch differ in shape, as {shown}; make them one size by "
-            "`item_tfms=Resize(224)`"
+        way_out = (
+            "make them one size by `Resize(224)` as the last of `item_tfms`"
+            if kind in ("image", "mask")
+            else "give them one shape in their getter, or a block with a `collate` of its own"
         )
+        what = f"{kind}s" if kind in ("image", "mask") else kind or "items"
+        raise ValueError(f"the {what} of a batch differ in shape, as {shown}; {way_out}")
     tensors = [e if type(e) is Tensor else e.as_subclass(Tensor) for e in elements]
     if first.ndim == 3 and first.stride(0) == 1:  # pixel by pixel, as decoders give them
         return torch.stack([tensor.permute(1, 2, 0) for tensor in tensors]).permute(0, 3, 1, 2)

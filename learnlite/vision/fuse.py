@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from learnlite.shapes import shape_of
+from learnlite.types import BatchTransform
 from learnlite.vision.sampling import (
     Box,
     Cropping,
@@ -41,9 +42,21 @@ class PixelOp(Protocol):
 
 class _Transform(ABC):
     def __call__(
-        self, batch: tuple[Tensor, ...], kinds: tuple[str | None, ...], training: bool
-    ) -> tuple[Tensor, ...]:
+        self,
+        batch: Any,
+        kinds: tuple[str | None, ...] | None = None,
+        training: bool = True,
+        *,
+        split_idx: int | None = None,
+    ) -> Any:
+        """The batch after it; images alone, or one image, need no `kinds`.
+
+        `split_idx` is fastai's word for `training`: 0 for what is trained on, 1 for validation.
+        """
+        training = training if split_idx is None else split_idx == 0
         with torch.no_grad():
+            if kinds is None:
+                return on_images(self, batch, training)
             return FusedTransform([cast("PixelTransform", self)])(batch, kinds, training)
 
     def __repr__(self) -> str:
@@ -248,6 +261,29 @@ def changed_images(
     return out
 
 
+def on_images(tfm: BatchTransform, x: Any, training: bool) -> Tensor:
+    """A batch transform on images alone, or on one.
+
+    >>> on_images(lambda batch, kinds, training: batch, torch.zeros(3, 4, 6), True).shape
+    torch.Size([3, 4, 6])
+    """
+    if not isinstance(x, Tensor):
+        name = getattr(tfm, "__name__", type(tfm).__name__)
+        is_batch = isinstance(x, tuple | list)
+        way_out = (
+            f"give kinds too: `{name}(…)(batch, ('image', None), True)`"
+            if is_batch
+            else "make it a tensor, as `ToTensor()(image)` does"
+        )
+        raise TypeError(
+            f"`{name}` changes images, tensors (samples, channels, height, width), and batches "
+            f"of which `kinds` tell what they are; got a `{type(x).__name__}`: {way_out}"
+        )
+    x = x.as_subclass(Tensor)
+    (new,) = tfm((x if x.ndim != 3 else x[None],), ("image",), training)
+    return new if x.ndim != 3 else new[0]
+
+
 def check_images(x: Tensor) -> None:
     """Refuse what is no batch of images, of bytes or floats."""
     if x.ndim != 4:
@@ -278,10 +314,12 @@ def as_size(size: int | Size) -> Size:
     >>> as_size(224), as_size((128, 96))
     ((224, 224), (128, 96))
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise TypeError(f"`size` is a number of pixels or (height, width), got {size!r}")
+    if min(sides) < 1:
         raise ValueError(f"`size` counts pixels and must be at least 1, got {size}")
-    return height, width
+    return sides
 
 
 def _parts(x: Tensor, sampling: Sampling | None) -> Iterator[tuple[slice | Tensor, Tensor]]:

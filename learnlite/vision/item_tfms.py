@@ -4,6 +4,7 @@ Each is a `torchvision.transforms.v2.Transform` and acts on tuples of images, ma
 boxes alike. In evaluation (`tfm.eval()`) it draws nothing: it takes the middle, and turns nothing.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,14 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 
-from learnlite.vision.image import to_element
+from learnlite.data.wording import short
+from learnlite.vision.image import PILImage, PILMask, load_mask, to_element
 from learnlite.vision.steps import Cut, PadName, Plan, Resample, Scale, Size, Step, Turn
+from learnlite.vision.tfm_settings import one_of, probability, resample_given, size_given
 
 _PAD_MODES = ("reflection", "border", "zeros")
 _METHODS = ("crop", "pad", "squish")
-_RESAMPLES = ("nearest", "bilinear", "bicubic")
 _TRIES = 10  # to find a crop that lies in the image
 
 
@@ -101,13 +103,34 @@ class ItemTransform(v2.Transform, ABC):
         """
         return self.plan((height, width), [0.5] * self.n_draws).at_least()
 
+    def forward(self, *inputs: Any, split_idx: int | None = None) -> Any:
+        """The image, or all elements alike; `split_idx` 0 is as in training, 1 as in validation."""
+        if len(inputs) == 1 and not isinstance(inputs[0], tuple | list | dict):
+            self._check(inputs[0])
+        if split_idx is None:
+            return super().forward(*inputs)
+        return copy.copy(self).train(split_idx == 0).forward(*inputs)
+
+    def _check(self, image: Any) -> None:
+        if not any(
+            isinstance(image, known) if isinstance(known, type) else known(image)
+            for known in self._transformed_types
+        ):
+            name = type(self).__name__
+            raise TypeError(
+                f"`{name}` changes images, from `PILImage.create` or `read_image`, or tensors "
+                f"(channels, height, width), and what lies over them; got {short(image)}"
+            )
+
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         return {"draw": self.draw()}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if isinstance(inpt, Image.Image):
-            new = self.transform(to_element(inpt), params)
-            return v2.functional.to_pil_image(new)
+            if isinstance(inpt, PILMask):
+                return type(inpt).create(self.transform(load_mask(inpt), params))
+            new = v2.functional.to_pil_image(self.transform(to_element(inpt), params))
+            return type(inpt).create(new) if isinstance(inpt, PILImage) else new
         size = size_of(inpt) or (inpt.shape[-2], inpt.shape[-1])
         return self.plan(size, params["draw"])(inpt)
 
@@ -133,10 +156,10 @@ class Resize(ItemTransform):
         resamples: Any = ("bilinear", "nearest"),
     ) -> None:
         super().__init__()
-        self.size = _size(size)
-        self.method = _one_of("method", method, _METHODS)
-        self.pad_mode: PadName = _one_of("pad_mode", pad_mode, _PAD_MODES)
-        self.resample: Resample = _resample(resamples)
+        self.size = size_given(size)
+        self.method = one_of("method", method, _METHODS)
+        self.pad_mode: PadName = one_of("pad_mode", pad_mode, _PAD_MODES)
+        self.resample: Resample = resample_given(resamples)
 
     def draw(self) -> list[float]:
         return [] if self.method == "squish" else super().draw()
@@ -178,7 +201,7 @@ class RandomResizedCrop(ItemTransform):
         max_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.size = _size(size)
+        self.size = size_given(size)
         if not 0 < min_scale <= max_scale:
             raise ValueError(
                 "`min_scale` and `max_scale` are shares of an image's area, above 0 and in this "
@@ -192,7 +215,7 @@ class RandomResizedCrop(ItemTransform):
         self.max_scale = max_scale
         self.ratio = ratio
         self.val_xtra = val_xtra
-        self.resample: Resample = _resample(resamples)
+        self.resample: Resample = resample_given(resamples)
 
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
         if not self.training:
@@ -246,8 +269,8 @@ class CropPad(ItemTransform):
 
     def __init__(self, size: int | Size, pad_mode: PadName = "zeros") -> None:
         super().__init__()
-        self.size = _size(size)
-        self.pad_mode: PadName = _one_of("pad_mode", pad_mode, _PAD_MODES)
+        self.size = size_given(size)
+        self.pad_mode: PadName = one_of("pad_mode", pad_mode, _PAD_MODES)
 
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
         top, left = (size[0] - self.size[0]) // 2, (size[1] - self.size[1]) // 2
@@ -267,7 +290,7 @@ class RandomCrop(ItemTransform):
 
     def __init__(self, size: int | Size) -> None:
         super().__init__()
-        self.size = _size(size)
+        self.size = size_given(size)
 
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
         return [_placed(size, self.size, draw)]
@@ -282,8 +305,8 @@ class RatioResize(ItemTransform):
 
     def __init__(self, max_sz: int, resamples: Any = ("bilinear", "nearest")) -> None:
         super().__init__()
-        self.max_sz = _size(max_sz)[0]
-        self.resample: Resample = _resample(resamples)
+        self.max_sz = size_given(max_sz)[0]
+        self.resample: Resample = resample_given(resamples)
 
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
         height, width = (max(side * self.max_sz // max(size), 1) for side in size)
@@ -301,7 +324,7 @@ class FlipItem(ItemTransform):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        self.p = _probability(p)
+        self.p = probability(p)
 
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
         return [Turn(flip_x=True)] if self.training and draw[0] < self.p else []
@@ -318,9 +341,9 @@ class DihedralItem(ItemTransform):
 
     n_draws = 2
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 1.0) -> None:
         super().__init__()
-        self.p = _probability(p)
+        self.p = probability(p)
 
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
         if not self.training or draw[0] >= self.p:
@@ -330,11 +353,14 @@ class DihedralItem(ItemTransform):
 
 
 class ToTensor(ItemTransform):
-    """Nothing: images are tensors already. It is here for code that has it from fastai.
+    """A PIL image as bytes (channels, height, width); in loaders images are tensors already.
 
-    >>> ToTensor()(tv_tensors.Image(torch.ones(1, 4, 6))).shape
-    torch.Size([1, 4, 6])
+    >>> ToTensor()(Image.new("RGB", (6, 4))).shape
+    torch.Size([3, 4, 6])
     """
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return to_element(inpt) if isinstance(inpt, Image.Image) else inpt
 
     def steps(self, size: Size, draw: Sequence[float]) -> list[Step]:
         return []
@@ -356,31 +382,3 @@ def _inner_size(size: Size, share: float, ratio: float) -> Size:
 
 def _rounded(value: float, most: int) -> int:
     return min(max(round(value), 1), most)
-
-
-def _size(size: int | Size) -> Size:
-    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise ValueError(f"`size` is a number of pixels or (height, width), got {size!r}")
-    return sides
-
-
-def _probability(p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ValueError(f"`p` is a probability from 0 to 1, got {p}")
-    return p
-
-
-def _one_of(name: str, given: str, known: tuple[str, ...]) -> Any:
-    if given not in known:
-        raise ValueError(f"`{name}` is one of {known}, got {given!r}")
-    return given
-
-
-def _resample(resamples: Any) -> Resample:
-    """How images are resized, of fastai's pair (images, masks), in torchvision's or PIL's terms."""
-    first: Any = resamples[0] if isinstance(resamples, tuple | list) else resamples
-    name: Any = first.value if isinstance(first, InterpolationMode) else first
-    if isinstance(first, int):
-        name = Image.Resampling(first).name.lower()
-    return _one_of("resamples", name, _RESAMPLES)
