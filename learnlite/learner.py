@@ -155,7 +155,7 @@ class Learner(Inference):
     def _shown_by(self, shower: Callback | None) -> Generator[None]:
         shown = [cb for cb in self.callbacks if isinstance(cb, ProgressBar)]
         with self.callbacks.removed(shown), self.callbacks.added(shower if shown else None):
-            said = vars(self).get("say", print)
+            said = self.say
             self.say = said if shower else _hush
             try:
                 yield

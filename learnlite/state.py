@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from learnlite.bars import say_if_possible
 from learnlite.data import DataLoaders
 from learnlite.dispatch import Callbacks
 from learnlite.events import CancelException
@@ -48,7 +49,7 @@ class LoopState:
     """Whether batches have a loss; predicting alone needs none, and `after_loss` does not come."""
     cancelled: CancelException | None = None
     """Why the span that closes was cut short; None if it was not."""
-    say: Function[[str], None] = print
+    say: Function[[str], None] = staticmethod(say_if_possible)
     """Tells the user a line; in a fit it stands with the table, and is hushed by `no_logging`."""
     inspect_batch: Function[[Batch], None] | None = None
     """Given every training batch as it comes from the loader, before it goes to the device."""

@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from learnlite.bars.lines import Lines
@@ -71,8 +72,9 @@ class _BottomLine:
 
     def _write(self, words: str) -> None:
         stream, self._stream = self._stream, None
-        stream.write(words)
-        stream.flush()
+        with suppress(OSError, ValueError):  # a terminal that is gone has no line to clear
+            stream.write(words)
+            stream.flush()
 
 
 _bottom = _BottomLine()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from math import inf, isfinite
 from typing import Any
 
-from learnlite.bars import Display, open_display
+from learnlite.bars import Display, Unfailing, open_display
 from learnlite.callback import Callback
 from learnlite.events import Order
 
@@ -63,7 +63,7 @@ class ProgressBar(Callback):
     @contextmanager
     def _shown(self, *dls: Any) -> Generator[Display]:
         """With a display for passes over these loaders; others in their midst are not shown."""
-        display = self._display = open_display(bars=self.bars)
+        display = self._display = Unfailing(open_display(bars=self.bars))
         self._dls = dls
         self._next_draw = self._next_pass = 0.0 if display.live else inf
         said, self.learn.say = self.learn.say, self._say

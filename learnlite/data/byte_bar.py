@@ -2,7 +2,7 @@
 
 import time
 
-from learnlite.bars import Display, open_display
+from learnlite.bars import Display, Unfailing, open_display
 
 _INTERVAL = 0.2  # seconds between two drawings
 
@@ -58,7 +58,7 @@ class ByteBar:
             display.step(0, f"{self._name} ({word})", shown, whole, speed)
 
     def _open(self) -> Display:
-        display = self._display = open_display()
+        display = self._display = Unfailing(open_display())
         display.start((), 0)
         if self._words and not display.live:
             size = "" if self.total is None else f" ({size_text(self.total)})"
