@@ -122,6 +122,8 @@ def test_new_transforms_leave_the_rest(root):
     dls = first.new(item_tfms=Resize(8)).dataloaders(root, bs=4)
     assert dls.one_batch()[0].shape == (4, 3, 8, 8)
     assert first.dataloaders(root, bs=4).one_batch()[0].shape == (4, 3, 32, 32)
+    augmented = first.new(Resize(8), aug_transforms())
+    assert augmented.batch_tfms and not augmented.new(Resize(8)).batch_tfms  # as in fastai
 
 
 def test_a_last_training_batch_of_one_is_left_out(root):

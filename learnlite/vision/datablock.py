@@ -108,14 +108,14 @@ class DataBlock:
         _check_places(self.item_tfms, self.batch_tfms)
 
     def new(self, item_tfms: Any = None, batch_tfms: Any = None) -> "DataBlock":
-        """The same with other transforms; what is not given stays."""
+        """The same with these transforms instead of its own; as in fastai none are taken over."""
         return DataBlock(
             self.blocks,
             None,
             self.getters,
             self.n_inp,
-            self.item_tfms if item_tfms is None else item_tfms,
-            self.batch_tfms if batch_tfms is None else batch_tfms,
+            item_tfms,
+            batch_tfms,
             get_items=self.get_items,
             splitter=self.splitter,
         )
