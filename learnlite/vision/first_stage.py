@@ -155,8 +155,9 @@ class Pending(NamedTuple):
             return None
         strides = pixels.stride()
         first = pixels.storage_offset() + cut.top * strides[1] + cut.left * strides[2]
-        # In one step, which costs a third of two slices.
-        return pixels.as_strided((1, new[0], cut.height, cut.width), (0, *strides), first)
+        # In one step, which costs a third of two slices; the first stride is as in a true batch.
+        strides = (cut.height * strides[1], *strides)
+        return pixels.as_strided((1, new[0], cut.height, cut.width), strides, first)
 
 
 def gathered(column: Sequence[Pending], is_mask: bool = False, threads: int = 1) -> Tensor | None:

@@ -84,9 +84,10 @@ class Scale:
             rows, columns = (_nearest(pixels.shape[axis - 2], size[axis]) for axis in (0, 1))
             return pixels[..., rows[:, None], columns]
         is_one = pixels.ndim == 3
-        batch = pixels[None] if is_one else pixels.reshape(-1, *pixels.shape[-3:])
-        # Bytes of a pixel side by side: twice as fast, and how decoders give them.
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        # Bytes of a pixel side by side: twice as fast, and how decoders give them. By way of
+        # `permute`, as the stride of a batch of one must be that of a true batch to be seen so.
+        batch = pixels.movedim(-3, -1).reshape(-1, *pixels.shape[-2:], pixels.shape[-3])
+        batch = batch.contiguous().permute(0, 3, 1, 2)
         new = F.interpolate(batch, size, mode=resample, antialias=True, align_corners=False)
         return new[0] if is_one else new.reshape(*pixels.shape[:-2], *size)
 
