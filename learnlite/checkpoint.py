@@ -54,7 +54,7 @@ def weights_of(model: nn.Module) -> dict[str, Any]:
 
 def load_weights(model: nn.Module, state: dict[str, Any], *, strict: bool = True) -> None:
     """Load what `weights_of` gave, also of a model that was compiled into one that is not."""
-    own = {_plain(name): name for name in model.state_dict()}
+    own = {plain(name): name for name in model.state_dict()}
     named = {own.get(name, name): value for name, value in _uncompiled(state).items()}
     model.load_state_dict(named, strict=strict)
 
@@ -62,10 +62,11 @@ def load_weights(model: nn.Module, state: dict[str, Any], *, strict: bool = True
 def _uncompiled(state: dict[str, Any]) -> dict[str, Any]:
     if not any(_COMPILED in name for name in state):
         return state
-    return {_plain(name): value for name, value in state.items()}
+    return {plain(name): value for name, value in state.items()}
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """The name of a weight in a model that is not compiled."""
     return name.replace(_COMPILED, "")
 
 

@@ -21,6 +21,13 @@ from learnlite.events import CancelException, Order
 from learnlite.faults import survived
 from learnlite.loop import Loop
 from learnlite.metrics import as_metrics
+from learnlite.resuming import (
+    Resume,
+    end_with,
+    opened_checkpoints,
+    read,
+    state_to_resume,
+)
 from learnlite.seeds import kept_rng
 from learnlite.types import OptFunc, Splitter, listify
 
@@ -54,12 +61,15 @@ class Fits(Loop):
         reset_opt: bool = False,
         start_epoch: int = 0,
         *,
-        resume: dict[str, Any] | None = None,
+        resume: Resume = None,
+        extend: bool = False,
     ) -> None:
         """Train for `n_epoch` epochs at a constant rate, or as the callbacks `cbs` schedule it.
 
-        A second fit goes on with the same optimizer, unless `reset_opt`. With `resume`, which
-        `learn.state_dict()` gave in the same fit, it goes on from there.
+        A second fit goes on with the same optimizer, unless `reset_opt`. With `resume=True` it goes
+        on from the newest state of the `Checkpoint` among the callbacks, and so it does with a
+        state that `learn.state_dict()` gave, or its file. It must be one of the same fit; with
+        `extend` the number of epochs and the rates may be others from there on.
         """
         with (
             survived(self),
@@ -69,8 +79,16 @@ class Fits(Loop):
             self.callbacks.bind()
             self.callbacks.wake()
             self.callbacks.check()
-            self._saved = resume
-            self._fit()
+            self.arguments = self._arguments()
+            with opened_checkpoints(self) as checkpoints:
+                state = state_to_resume(self, checkpoints, resume, extend=extend)
+                if state is not None and state["progress"]["over"]:
+                    end_with(self, state)
+                else:
+                    self._saved, self._extend = state, extend
+                    self._fit()
+                    for each in checkpoints:
+                        each.save_end()
         self.xb, self.yb, self.pred, self.loss, self.dl = (), (), None, None, None
 
     def fit_one_cycle(
@@ -86,7 +104,8 @@ class Fits(Loop):
         reset_opt: bool = False,
         start_epoch: int = 0,
         *,
-        resume: dict[str, Any] | None = None,
+        resume: Resume = None,
+        extend: bool = False,
     ) -> None:
         """Train with the 1cycle policy: the rate rises to `lr_max` and falls to almost nothing.
 
@@ -100,7 +119,15 @@ class Fits(Loop):
         }
         if self._cycles_momentum(moms):
             scheds["mom"] = schedules.one_cycle_mom(moms or self.moms, pct_start=pct_start)
-        self._fit_scheduled("fit_one_cycle", n_epoch, scheds, wd, cbs, start_epoch, resume)
+        given: dict[str, Any] = {
+            "lr_max": peak,
+            "div": div,
+            "div_final": div_final,
+            "pct_start": pct_start,
+        }
+        given |= {"moms": moms or self.moms}
+        given["method"] = "fit_one_cycle"
+        self._fit_scheduled(given, scheds, n_epoch, wd, cbs, start_epoch, resume, extend)
 
     def fit_flat_cos(
         self,
@@ -113,12 +140,15 @@ class Fits(Loop):
         reset_opt: bool = False,
         start_epoch: int = 0,
         *,
-        resume: dict[str, Any] | None = None,
+        resume: Resume = None,
+        extend: bool = False,
     ) -> None:
         """Train at a constant rate for `pct_start` of the time, then let it fall along a cosine."""
         peak = self._peak(lr, reset_opt)
         scheds = {"lr": schedules.flat_cos(peak, pct_start=pct_start, div_final=div_final)}
-        self._fit_scheduled("fit_flat_cos", n_epoch, scheds, wd, cbs, start_epoch, resume)
+        given: dict[str, Any] = {"method": "fit_flat_cos", "lr_max": peak, "pct_start": pct_start}
+        given["div_final"] = div_final
+        self._fit_scheduled(given, scheds, n_epoch, wd, cbs, start_epoch, resume, extend)
 
     def fit_sgdr(
         self,
@@ -131,13 +161,16 @@ class Fits(Loop):
         wd: float | None = None,
         start_epoch: int = 0,
         *,
-        resume: dict[str, Any] | None = None,
+        resume: Resume = None,
+        extend: bool = False,
     ) -> None:
         """Train in `n_cycles` cosine cycles, each `cycle_mult` times as long as the one before."""
         peak = self._peak(lr_max, reset_opt)
         n_epoch = cycle_len * sum(cycle_mult**i for i in range(n_cycles))
         scheds = {"lr": schedules.sgdr(n_cycles, cycle_len, cycle_mult, peak)}
-        self._fit_scheduled("fit_sgdr", n_epoch, scheds, wd, cbs, start_epoch, resume)
+        given: dict[str, Any] = {"method": "fit_sgdr", "lr_max": peak, "cycle_len": cycle_len}
+        given["cycle_mult"] = cycle_mult
+        self._fit_scheduled(given, scheds, n_epoch, wd, cbs, start_epoch, resume, extend)
 
     def fine_tune(
         self,
@@ -151,10 +184,18 @@ class Fits(Loop):
     ) -> None:
         """Train the last layer group for `freeze_epochs`, then all, with rates that grow to it.
 
-        `kwargs` go to both calls of `fit_one_cycle`.
+        `kwargs` go to both calls of `fit_one_cycle`. With `resume` it goes on in the right one.
         """
         self.freeze()
-        self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+        state = kwargs.get("resume")
+        if state is None or isinstance(state, bool):
+            self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+        else:  # given for one of the two
+            kwargs["resume"], _ = read(state, self.dls.device)
+            fits = self.progress.past_fits + self.progress.over
+            if kwargs["resume"]["progress"]["past_fits"] <= fits:
+                self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+                kwargs["resume"] = None
         base_lr /= 2
         self.unfreeze()
         self.fit_one_cycle(
@@ -303,18 +344,29 @@ class Fits(Loop):
 
     def _fit_scheduled(
         self,
-        method: str,
-        n_epoch: int,
+        given: Mapping[str, Any],
         scheds: Mapping[str, Any],
+        n_epoch: int,
         wd: float | None,
         cbs: Any,
         start_epoch: int,
-        resume: dict[str, Any] | None,
+        resume: Resume,
+        extend: bool,
     ) -> None:
         scheduler = ParamScheduler(scheds)
-        scheduler.made_by = method
+        scheduler.made_by = given["method"]
+        scheduler.made_with = {name: np.asarray(value).tolist() for name, value in given.items()}
         cbs = [scheduler, *listify(cbs)]
-        self.fit(n_epoch, wd=wd, cbs=cbs, start_epoch=start_epoch, resume=resume)
+        self.fit(n_epoch, wd=wd, cbs=cbs, start_epoch=start_epoch, resume=resume, extend=extend)
+
+    def _arguments(self) -> dict[str, Any]:
+        """What the fit that begins was called with: the arguments, and the rates of its groups."""
+        found: dict[str, Any] = {"method": "fit"}
+        found |= {name: optim.get_hyper(self.opt, name) for name in self._own}
+        for cb in self.callbacks:
+            if isinstance(cb, ParamScheduler):
+                found |= cb.made_with
+        return found
 
     def _peak(self, lr: LR, reset_opt: bool) -> Any:
         """The highest rate of a schedule: a number, or an array with one for each layer group."""
@@ -346,6 +398,7 @@ class Fits(Loop):
         """Everything a fit changes, given back as it was."""
         modules = [m for m in (self.model, self.loss_func) if isinstance(m, nn.Module)]
         kept = {name: getattr(self, name) for name in ("opt", "_own", "_own_of", "progress")}
+        kept["arguments"] = self.arguments
         stack = ExitStack()
         with self._whole_steps:
             stack.enter_context(checkpoint.unchanged(*modules, opt=self.opt))

@@ -4,13 +4,15 @@
 # pyright: reportPrivateUsage=false
 
 import itertools
+import secrets
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from learnlite import snapshot
 from learnlite.callback import add_note
@@ -39,10 +41,11 @@ class Loop(LoopState):
         with self.callbacks.around("fit"), self._span("fit", "after_fit"):
             self._run("before_fit")
             if self._saved is not None:
-                snapshot.restore(self, self._saved)
+                snapshot.restore(self, self._saved, extend=self._extend, tell=True)
             while self.progress.epochs < self.progress.n_epoch:
                 self._fit_epoch()
                 self.progress.finish_epoch()
+        self.progress.over = True
 
     def _fit_epoch(self) -> None:
         with self._span("epoch", "after_epoch"):
@@ -61,7 +64,7 @@ class Loop(LoopState):
         ):
             self._run("before_train")
             if self._saved is not None and self.progress.batches:
-                snapshot.restore(self, self._saved)  # the events above have been before
+                snapshot.restore(self, self._saved, extend=self._extend)  # these events have been
             self._saved = None
             for batch in self._train_batches():
                 self._train_batch(batch)
@@ -132,6 +135,8 @@ class Loop(LoopState):
     def __init__(self) -> None:
         self.precision = Precision()
         self.progress = Progress()
+        self.run = secrets.token_hex(8)
+        self.arguments = {}
         self._whole_steps = WholeSteps()
         # Those of every batch are made once; a span holds nothing of its use.
         self._batch_span = _Span(self, "batch", "after_batch")
@@ -140,7 +145,9 @@ class Loop(LoopState):
         self._open: list[str] = []
         self._closing: str | None = None
         self._turn = 0
+        self._ending: CancelException | None = None
         self._saved: dict[str, Any] | None = None
+        self._extend = False
 
     def _run(self, event: str) -> None:
         """Call those who listen to `event`, in order; a cancel ends the round."""
@@ -156,9 +163,9 @@ class Loop(LoopState):
 
     def _run_closing(self, event: str, cancel: CancelException | None) -> CancelException | None:
         """Call all who listen to a closing event; gives the widest cancel, theirs or `cancel`."""
-        outer = self._turn
+        outer = self._turn, self._ending
         for i, call in enumerate(self.callbacks.listeners[self.training][event]):
-            self._turn = i
+            self._turn, self._ending = i, cancel
             try:
                 call()
             except CancelException as another:
@@ -168,15 +175,21 @@ class Loop(LoopState):
             except Exception as error:
                 add_note(error, getattr(call, "__self__", call), event)
                 raise
-        self._turn = outer
+        self._turn, self._ending = outer
         return cancel
 
-    def state_dict(self) -> dict[str, Any]:
+    @property
+    def ending(self) -> CancelException | None:
+        """In a closing event: the cancel that comes after it, and ends more than what closes."""
+        cancel = self._ending
+        return None if cancel is None or cancel.closes == self._open[-1] else cancel
+
+    def state_dict(self, copy: Callable[[Tensor], Tensor] = snapshot.copied) -> dict[str, Any]:
         """A copy of all that training depends on, as plain values and tensors.
 
         In a fit it can be asked for where a batch or an epoch is over: in `after_batch` of
         training, in `after_epoch`, and after the fit. `fit(…, resume=state)` goes on from there, in
-        another process too, and ends with the same bits.
+        another process too, and ends with the same bits. `copy` makes the copy of each tensor.
         """
         epochs, batches = self.progress.epochs, self.progress.batches
         if self._closing == "after_batch" and self.training:
@@ -198,7 +211,7 @@ class Loop(LoopState):
                         f"`{type(cb).__name__}` had its turn, which is part of it; give the "
                         "callback that asks a later place: `order = Order.REPORT + 1`"
                     )
-        return snapshot.capture(self, batches=batches, epochs=epochs)
+        return snapshot.capture(self, copy, batches=batches, epochs=epochs)
 
     @property
     def whole_step(self) -> AbstractContextManager[Any]:
@@ -245,6 +258,7 @@ class Loop(LoopState):
             mix(self.seed, _ORDER, progress.lifetime_epoch),
             progress.lifetime_epoch,
             begun,
+            self.dls.device,
         )
         try:
             for batch in itertools.islice(batches, progress.n_iter - begun):
@@ -266,7 +280,9 @@ class Loop(LoopState):
         progress = self.progress
         seed = mix(self.seed, _VALID, progress.lifetime_epoch)
         seed_torch(seed, self.dls.device)
-        batches = _epoch_of(dl, seed, progress.lifetime_epoch, progress.valid_batches)
+        batches = _epoch_of(
+            dl, seed, progress.lifetime_epoch, progress.valid_batches, self.dls.device
+        )
         try:
             yield from itertools.islice(batches, progress.n_valid - progress.valid_batches)
         except Exception as error:
@@ -302,13 +318,25 @@ def _warn_short(which: str, given: int, announced: int) -> None:
     warnings.warn(f"the {which} loader gave {given} of {announced} batches", stacklevel=2)
 
 
-def _epoch_of(dl: Any, seed: int, epoch: int, start: int) -> Iterator[Batch]:
+def _epoch_of(dl: Any, seed: int, epoch: int, start: int, device: torch.device) -> Iterator[Batch]:
     """The batches of an epoch from `start` on, in an order that only seed and epoch decide."""
     if isinstance(dl, EpochLoader) and callable(dl.batches):
         return dl.batches(epoch, start)
     seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, at the start
     seed_loader(dl, seed)
-    return itertools.islice(iter(cast(Any, dl)), start, None)
+    return itertools.islice(_seeded(iter(cast(Any, dl)), seed, device), start, None)
+
+
+def _seeded(batches: Iterator[Batch], seed: int, device: torch.device) -> Iterator[Batch]:
+    """What is drawn for a batch depends on its number alone, and not on who has drawn before."""
+    for i in itertools.count():
+        if i:
+            seed_torch(mix(seed, i), device)
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
 
 
 class _Span:

@@ -36,6 +36,10 @@ class Progress:
     """Epochs begun by the fits before this one."""
     past_batches: int = 0
     """Training batches begun by the fits before this one."""
+    past_fits: int = 0
+    """Fits that came to their end before this one."""
+    over: bool = False
+    """Whether this fit has come to its end, be it early by a cancel; an error is none."""
 
     @property
     def train_iter(self) -> int:
@@ -69,6 +73,7 @@ class Progress:
             epochs=start_epoch,
             past_epochs=max(self.lifetime_epoch + begun - start_epoch, 0),
             past_batches=max(self.lifetime_batch + begun - start_epoch * n_iter, 0),
+            past_fits=self.past_fits + self.over,
         )
 
     def seek(self, train_iter: int) -> None:

@@ -1,73 +1,197 @@
 """The whole state of training as plain values and tensors, and back.
 
-There is no random state in it: every draw is a function of the seed and of the progress.
+There is no random state in it: every draw is a function of the seeds and of the progress.
 """
 
-from dataclasses import asdict
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learnlite import checkpoint, optim
+from learnlite.data.loader import Loader
 from learnlite.dispatch import Callbacks
+from learnlite.events import Order
+from learnlite.progress import Progress
 from learnlite.state import LoopState
+from learnlite.types import EpochLoader, counted
 
-_FORMAT = 1
+_FORMAT = 2
+_ABOUT = {"format", "torch", "device", "run", "arguments", "seed", "loaders", "shown"}
+_PARTS = _ABOUT | {"model", "frozen", "opt", "opt_name", "gradients", "progress", "callbacks"}
 
 
-def capture(learn: LoopState, *, batches: int, epochs: int) -> dict[str, Any]:
+def copied(tensor: Tensor) -> Tensor:
+    """A copy of a tensor, on its device."""
+    return tensor.detach().clone(memory_format=torch.preserve_format)
+
+
+def capture(
+    learn: LoopState, copy: Callable[[Tensor], Tensor] = copied, *, batches: int, epochs: int
+) -> dict[str, Any]:
     """A copy of the state of `learn`, as it is after so many batches and epochs of its fit."""
     progress = asdict(learn.progress) | {"batches": batches, "epochs": epochs, "valid_batches": 0}
-    gradients = {
-        name: p.grad for name, p in learn.model.named_parameters() if learn.progress.gathered
-    }
+    gradients = {name: p.grad for name, p in _parameters(learn) if learn.progress.gathered}
+    named = _named(learn.callbacks)
     state = {
         "format": _FORMAT,
+        "torch": str(torch.__version__),
+        "device": learn.dls.device.type,
+        "run": learn.run,
+        "arguments": learn.arguments,
         "model": checkpoint.weights_of(learn.model),
+        "frozen": [name for name, p in _parameters(learn) if not p.requires_grad],
         "opt": learn.opt.state_dict(),
         "opt_name": type(learn.opt).__name__,
         "gradients": {name: grad for name, grad in gradients.items() if grad is not None},
         "progress": progress,
         "seed": learn.seed,
-        "callbacks": [(name, cb.state_dict()) for name, cb in _named(learn.callbacks)],
+        "loaders": [dl.seed if isinstance(dl, Loader) else None for dl in learn.dls.loaders],
+        "shown": {name: repr(cb) for name, cb in named if cb.order < Order.RECORD},
+        "callbacks": [(name, cb.state_dict()) for name, cb in named],
     }
-    return cast(dict[str, Any], _copied(state))
+    return cast(dict[str, Any], _copied(state, copy))
 
 
-def restore(learn: LoopState, state: dict[str, Any]) -> None:
-    """Put `learn`, whose fit has begun, where `capture` found it; first all is checked."""
-    progress = learn.progress
-    for name, what in (("n_epoch", "epochs"), ("n_iter", "batches an epoch")):
-        saved, ours = state["progress"][name], getattr(progress, name)
-        if saved != ours:
-            raise ValueError(
-                f"the state is that of a fit of {saved} {what}, this one has {ours}; "
-                "resume it with the same data and the same number of epochs"
-            )
+def check(state: Any) -> None:
+    """Raise a ValueError unless `state` has all parts of one, and no others."""
+    if not isinstance(state, dict) or "progress" not in state:
+        raise ValueError(
+            f"a state is what `learn.state_dict()` gave, got a {type(state).__name__}; weights "
+            "alone are for `learn.load` and `learn.model.load_state_dict`"
+        )
+    if state.get("format") != _FORMAT:
+        raise ValueError(
+            f"the state is of format {state.get('format')}, and this version of learnlite reads "
+            f"{_FORMAT}; go on with the version that wrote it"
+        )
+    wanted = _PARTS, {field.name for field in fields(Progress)}
+    places = (state, state["progress"]), wanted, ("", "progress.")
+    for there, parts, prefix in zip(*places, strict=True):
+        faults = [
+            f"{what}: {', '.join(f'`{prefix}{name}`' for name in sorted(names))}"
+            for what, names in (("missing", parts - set(there)), ("unknown", set(there) - parts))
+            if names
+        ]
+        if faults:
+            raise ValueError(f"the state does not have the parts of one; {'; '.join(faults)}")
+
+
+def restore(
+    learn: LoopState, state: dict[str, Any], *, extend: bool = False, tell: bool = False
+) -> None:
+    """Put `learn` where `capture` found it; first all is checked, and what differs told."""
+    n_epoch = learn.progress.n_epoch
+    check_fit(learn, state, extend=extend)
     checkpoint.check_model(learn.model, state["model"])
+    optim.check_state(state["opt"], learn.opt, learn.model)
+    over, n_iter = state["progress"]["over"], state["progress"]["n_iter"]
+    if not over:
+        if n_iter != learn.progress.n_iter:
+            raise ValueError(
+                f"the state is that of a fit of {n_iter} batches an epoch, this one has "
+                f"{learn.progress.n_iter}; resume it with the same data and the same batch size"
+            )
+        _check_callbacks(learn.callbacks, state)
+    if tell:
+        _tell_differences(learn, state)
+    checkpoint.load_weights(learn.model, state["model"])
+    learn.opt.load_state_dict(_copied(state["opt"]))
+    for name, parameter in _parameters(learn):
+        parameter.requires_grad_(name not in state["frozen"])
+        gradient = state["gradients"].get(name)
+        parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
+    for name, value in state["progress"].items():
+        setattr(learn.progress, name, value)
+    if not over:
+        learn.progress.n_epoch = n_epoch
+    learn.seed, learn.run = state["seed"], state["run"]
+    for dl, seed in zip(learn.dls.loaders, state["loaders"], strict=False):
+        if isinstance(dl, Loader) and seed is not None:
+            dl.seed = seed
+    saved = dict(state["callbacks"])
+    for name, cb in _named(learn.callbacks):
+        if name in saved or not over:
+            cb.load_state_dict(_copied(saved.get(name, {})))
+
+
+def check_fit(learn: LoopState, state: dict[str, Any], *, extend: bool = False) -> None:
+    """Raise a ValueError that lists what differs, unless the state is of a fit like this one.
+
+    With `extend` other arguments and another number of epochs will do.
+    """
+    check(state)
+    progress, saved = learn.progress, state["progress"]
+    if saved["n_epoch"] != progress.n_epoch and not extend:
+        raise ValueError(
+            f"the state is that of a fit of {saved['n_epoch']} epochs, this one has "
+            f"{progress.n_epoch}; give the same number, or `extend=True` to go on with this one: "
+            "the rates then follow the schedule of the new length from here on, so the bits are "
+            "not those of either run"
+        )
     if state["opt_name"] != type(learn.opt).__name__:
         raise ValueError(
             f"the state holds that of `{state['opt_name']}`, but this learner trains with "
             f"`{type(learn.opt).__name__}`; use the same `opt_func`"
         )
-    optim.check_state(state["opt"], learn.opt, learn.model)
-    done = state["progress"]["epochs"] >= progress.n_epoch
-    if not done:
-        _check_callbacks(learn.callbacks, state)
-    checkpoint.load_weights(learn.model, state["model"])
-    learn.opt.load_state_dict(_copied(state["opt"]))
-    for name, parameter in learn.model.named_parameters():
-        gradient = state["gradients"].get(name)
-        parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
-    for name, value in state["progress"].items():
-        setattr(progress, name, value)
-    learn.seed = state["seed"]
-    if done:
-        learn.say(f"the fit of this state is done: {progress.epochs} of {progress.n_epoch} epochs")
-    saved = dict(state["callbacks"])
-    for name, cb in _named(learn.callbacks):
-        cb.load_state_dict(_copied(saved.get(name, {})))
+    faults = _differences(state["arguments"], learn.arguments)
+    if faults and not extend:
+        raise ValueError(
+            "the saved fit had other arguments:\n  " + "\n  ".join(faults) + "\n"
+            "give the same, or `extend=True` to go on with those of this call"
+        )
+
+
+def _tell_differences(learn: LoopState, state: dict[str, Any]) -> None:
+    """Say what goes on otherwise than before: the device, torch, the loaders, the callbacks."""
+    here, there = learn.dls.device.type, state["device"]
+    if here != there:
+        learn.say(
+            f"the state was trained on {there} and goes on on {here}: that is allowed, and the "
+            "bits are no longer those of one run"
+        )
+    elif state["torch"] != torch.__version__:
+        learn.say(
+            f"the state is of torch {state['torch']} and goes on with {torch.__version__}: the "
+            "bits may differ from those of one run"
+        )
+    batches = state["progress"]["batches"]
+    if batches and not isinstance(learn.dls.train, EpochLoader):
+        learn.say(
+            f"a `{type(learn.dls.train).__name__}` cannot begin in the middle: it reads "
+            f"{counted(batches, 'batch')} again to come to where it was"
+        )
+    seeds = [dl.seed if isinstance(dl, Loader) else None for dl in learn.dls.loaders]
+    if any(a != b for a, b in zip(seeds, state["loaders"], strict=False) if None not in (a, b)):
+        learn.say(
+            "the loaders were made with another seed than before, and go on with the saved one; if "
+            "a set was split at random, make them with `seed=`, or the split is another"
+        )
+    shown = {n: repr(cb) for n, cb in _named(learn.callbacks) if cb.order < Order.RECORD}
+    faults = _differences(state["shown"], shown)
+    if faults:
+        warnings.warn(
+            "the callbacks are not those of the saved fit, so the bits may not be those of one "
+            "run:\n  " + "\n  ".join(faults),
+            stacklevel=2,
+        )
+
+
+def _differences(saved: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """A line for each name whose values differ; those with an address in them say nothing."""
+    lines: list[str] = []
+    for name in [*saved, *(name for name in ours if name not in saved)]:
+        if name not in saved or name not in ours:
+            where = "here and not there" if name in ours else "there and not here"
+            lines.append(f"`{name}`: {where}")
+            continue
+        was, now = str(saved[name]), str(ours[name])
+        if was != now and " at 0x" not in was + now:
+            lines.append(f"`{name}`: {was} there, {now} here")
+    return lines
 
 
 def _check_callbacks(callbacks: Callbacks, state: dict[str, Any]) -> None:
@@ -86,6 +210,11 @@ def _check_callbacks(callbacks: Callbacks, state: dict[str, Any]) -> None:
         )
 
 
+def _parameters(learn: LoopState) -> list[tuple[str, nn.Parameter]]:
+    """The parameters under the names that they have in a model that is not compiled."""
+    return [(checkpoint.plain(name), p) for name, p in learn.model.named_parameters()]
+
+
 def _named(callbacks: Callbacks) -> list[tuple[str, Any]]:
     """The callbacks under names of their own: the class, numbered where there are several."""
     counts: dict[str, int] = {}
@@ -97,13 +226,13 @@ def _named(callbacks: Callbacks) -> list[tuple[str, Any]]:
     return named
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: Any, copy: Callable[[Tensor], Tensor] = copied) -> Any:
     """A copy that shares nothing with what is trained on."""
     if isinstance(value, Tensor):
-        return value.detach().clone(memory_format=torch.preserve_format)
+        return copy(value)
     if isinstance(value, dict):
-        return {key: _copied(part) for key, part in value.items()}
+        return {key: _copied(part, copy) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        parts = [_copied(part) for part in value]
+        parts = [_copied(part, copy) for part in value]
         return parts if isinstance(value, list) else tuple(parts)
     return value

@@ -32,6 +32,10 @@ class LoopState:
     precision: Precision
     progress: Progress
     seed: int
+    run: str
+    """A name drawn for each learner, which goes on with a state: whose checkpoints are whose."""
+    arguments: dict[str, Any]
+    """What the running fit was called with, as plain values: a state of it is for such a fit."""
 
     dl: Any = None
     """The loader of the running pass."""

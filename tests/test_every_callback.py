@@ -66,6 +66,7 @@ MAKE = {
     "ShortEpoch": lambda cls: cls(5),
     "ProgressiveResize": lambda cls: cls(4, 8, multiple=2),
     "Compile": lambda cls: cls(backend="eager"),
+    "Checkpoint": lambda cls: cls(every=3),
 }
 DEFAULTS = ("Checks", "Recorder", "ProgressBar")
 

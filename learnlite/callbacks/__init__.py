@@ -4,6 +4,7 @@ from learnlite.callbacks.augment import ProgressiveResize, RandomErasing
 from learnlite.callbacks.average import EMA, SWA
 from learnlite.callbacks.best import SaveModel, SaveModelCallback
 from learnlite.callbacks.check import Checks
+from learnlite.callbacks.checkpoint import Checkpoint
 from learnlite.callbacks.dry_run import DryRun
 from learnlite.callbacks.gradient import GradientAccumulation, GradientClip
 from learnlite.callbacks.gradient_stats import GradientStats
@@ -36,6 +37,7 @@ __all__ = [
     "BnFreeze",
     "CSVLogger",
     "ChannelsLast",
+    "Checkpoint",
     "Checks",
     "Compile",
     "CutMix",

@@ -150,6 +150,7 @@ class Recorder(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The table and what was recorded of every batch."""
         return {
+            "names": self.metric_names,
             "values": self.values,
             "iters": self.iters,
             "epochs": self._epochs,
@@ -162,6 +163,7 @@ class Recorder(Callback):
         """Take back what `state_dict` gave."""
         if not state:
             return
+        self.metric_names = state["names"]
         self.values, self.iters = state["values"], state["iters"]
         self._epochs = state["epochs"]
         for name, values in state["hypers"].items():

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable as Function
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Literal
 
 from torch.optim import Optimizer
@@ -37,6 +38,8 @@ class ParamScheduler(Callback):
 
     made_by: str | None = None
     """The method of the learner that made it, for messages: its user did not."""
+    made_with: Mapping[str, Any] = MappingProxyType({})
+    """The arguments of that method, as plain values."""
 
     def __init__(self, scheds: Mapping[str, Function[[float], Any]], per: Per = "batch") -> None:
         _check_per(per)

@@ -38,11 +38,11 @@ class History(Callback):
     _pending: Curves | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The fits before this one."""
-        past = self._past
-        return {"history": past.history, "losses": past.losses, "lrs": past.lrs}
+        """The fits before this one; once it is over, this one too."""
+        return {"past": vars(self._past), "pending": self._pending and vars(self._pending)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         if state:
-            self._past = Curves(state["history"], state["losses"], state["lrs"])
+            self._past = Curves(**state["past"])
+            self._pending = Curves(**state["pending"]) if state["pending"] else None

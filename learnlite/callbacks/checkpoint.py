@@ -1,0 +1,381 @@
+"""The whole state of training in files, so that a fit that was killed goes on where it was."""
+
+import math
+import shutil
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learnlite.callback import Callback
+from learnlite.data.locks import locked
+from learnlite.events import Order
+from learnlite.nested import take_apart
+from learnlite.state_folder import StateFolder
+from learnlite.tracking import Comparison, lower_is_better
+from learnlite.types import check_number
+
+_MINUTES = 5.0  # between two checkpoints, if nothing is said
+_PATIENCE = 3.0  # seconds in which a killed process gives its lock back
+
+
+class Checkpoint(Callback):
+    """Saves the whole state of training in `folder`, from which `fit(…, resume=True)` goes on.
+
+    It saves after `every` so many batches, after `every_epochs` epochs, and `every_minutes`; if
+    none of them is given, after each epoch and every 5 minutes; and always at the end of the fit. A
+    fit that is killed and resumed ends with the bits of one that was not. The folder, relative to
+    the learner's path, keeps the `keep` newest states, the end of each fit of the run, and with
+    `best="accuracy"` that of the best epoch (`comp` as in `Tracker`). With `background` a thread
+    writes, and training waits for the copy only. A full disk is warned of, and training goes on.
+
+    >>> import tempfile, torch
+    >>> from learnlite import DataLoaders, Learner
+    >>> from learnlite.data import two_moons
+    >>> def train(folder):
+    ...     dls = DataLoaders.from_tensors(*two_moons(200), bs=32, seed=1, device="cpu")
+    ...     learn = Learner(dls, torch.nn.Linear(2, 2), path=folder)
+    ...     with learn.no_bar():
+    ...         learn.fit(2, 0.1, cbs=Checkpoint("run1"), resume=True)
+    ...     return learn.validate()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     train(folder) == train(folder)
+    nothing to resume in ...run1; training begins
+    ...
+    nothing to train: the fit of ... is done: 2 of 2 epochs
+    True
+    """
+
+    order = Order.REPORT + 1000  # after all whose state it saves
+    run_valid = False
+
+    def __init__(
+        self,
+        folder: str | Path = "checkpoints",
+        *,
+        every: int | None = None,
+        every_epochs: int | None = None,
+        every_minutes: float | None = None,
+        keep: int = 2,
+        best: str | None = None,
+        comp: Comparison = None,
+        background: bool = False,
+    ) -> None:
+        _check_folder_name(folder)
+        for name, count in (("every", every), ("every_epochs", every_epochs), ("keep", keep)):
+            if count is None:
+                continue
+            what = {"every": "batches", "every_epochs": "epochs", "keep": "files"}[name]
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ValueError(f"`{name}` counts {what}, from 1 on, got {count!r}")
+        if every_minutes is not None:
+            check_number("every_minutes", every_minutes)
+            if not every_minutes > 0:
+                raise ValueError(f"`every_minutes` must be above 0, got {every_minutes}")
+        if best is not None:
+            lower_is_better(best, comp)
+        self.folder = folder
+        self.every = every
+        self.every_epochs = every_epochs
+        self.every_minutes = every_minutes
+        self.keep = keep
+        self.best = best
+        self.comp: Comparison = comp
+        self.background = background
+        self._states: StateFolder | None = None
+        self._thread: threading.Thread | None = None
+        self._told = self._tried = self._owed = False
+        self._failure: str | None = None
+        self._error: Exception | None = None
+        self._clock = 0.0
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return Path(self.learn.path) / self.folder
+
+    @property
+    def newest_path(self) -> Path | None:
+        """The file of the newest state, for `resume=`; None if there is none."""
+        files = StateFolder(self.path).files()
+        return files[-1] if files else None
+
+    @property
+    def best_path(self) -> Path | None:
+        """The file with the state of the best epoch of the learner's run; None if there is none."""
+        best = self._best(StateFolder(self.path))
+        return None if best is None else best[0]
+
+    # Around a fit: the learner's `fit` opens it, as the end is saved when all callbacks have left.
+
+    @contextmanager
+    def opened(self) -> Generator[StateFolder]:
+        """Hold the folder for a fit: nobody else writes to it, and what was half written goes."""
+        path = self.path
+        with ExitStack() as stack:
+            self._try_to_write(path)
+            self._lock(path, stack)
+            states = self._states = StateFolder(path)
+            states.remove_parts()
+            self._told = self._tried = self._owed = False
+            self._failure = self._error = None
+            self._clock = time.perf_counter()
+            try:
+                yield states
+            finally:
+                if self._thread is not None:
+                    self._thread.join()
+                self._thread = self._states = None
+
+    def save_end(self) -> None:
+        """Save the state of a fit that is over."""
+        self._save()
+        self._finish_writing()
+
+    def _try_to_write(self, path: Path) -> None:
+        """Find out before training whether a file can be written."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise OSError(
+                f"`Checkpoint` cannot write to {path} ({error.strerror or error}); give it another "
+                "`folder`, or the learner another `path`"
+            ) from error
+
+    def _lock(self, path: Path, stack: ExitStack) -> None:
+        def refuse() -> None:
+            raise _HeldError
+
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                stack.enter_context(locked(path / "states", refuse))
+                return
+            except _HeldError:
+                if time.monotonic() > until:
+                    break
+            time.sleep(0.1)
+        raise RuntimeError(
+            f"another fit writes its checkpoints to {path} at this moment, in this process or "
+            "another; wait for its end, or give this one another `folder`"
+        )
+
+    # When
+
+    def after_batch(self) -> None:
+        if self._states is None or self.learn.ending is not None:
+            return
+        if not self._tried:
+            self._tried = True
+            take_apart(self.learn.state_dict(copy=_itself))  # what cannot be saved is told now
+        done = self.learn.train_iter + 1
+        minutes = self._minutes
+        if (
+            self._owed
+            or (self.every and done % self.every == 0)
+            or (minutes is not None and time.perf_counter() - self._clock >= 60 * minutes)
+        ):
+            self._save_soon()
+
+    def after_epoch(self) -> None:
+        if self._states is None or self.learn.ending is not None:
+            return
+        epochs = self._epochs
+        due = epochs is not None and (self.learn.epoch + 1) % epochs == 0
+        if due or (self.best is not None and self._is_best()):
+            self._save(value=self._value())
+
+    @property
+    def _epochs(self) -> int | None:
+        given = (self.every, self.every_epochs, self.every_minutes)
+        return 1 if given == (None, None, None) else self.every_epochs
+
+    @property
+    def _minutes(self) -> float | None:
+        given = (self.every, self.every_epochs, self.every_minutes)
+        return _MINUTES if given == (None, None, None) else self.every_minutes
+
+    # What is best
+
+    def _value(self) -> float | None:
+        if self.best is None:
+            return None
+        value = self.learn.recorder.last(self.best)
+        return value if math.isfinite(value) else None
+
+    def _is_best(self) -> bool:
+        value, best = self._value(), self._best(self._states)
+        if value is None or best is None:
+            return value is not None
+        return value < best[1] if lower_is_better(self.best or "", self.comp) else value > best[1]
+
+    def _best(self, states: StateFolder | None) -> tuple[Path, float] | None:
+        """The file and the value of the best epoch of this run, the first of equals."""
+        if self.best is None or states is None:
+            return None
+        found = [
+            (kept.path, kept.head["value"])
+            for kept in states.kept()
+            if kept.head.get("run") == self.learn.run
+            and kept.head.get("monitor") == self.best
+            and isinstance(kept.head.get("value"), int | float)
+        ]
+        if not found:
+            return None
+        choose = min if lower_is_better(self.best, self.comp) else max
+        return choose(found, key=lambda pair: pair[1])
+
+    # Writing
+
+    def _save_soon(self) -> None:
+        """Save now, or when the thread has written what came before."""
+        self._owed = self._thread is not None and self._thread.is_alive()
+        if not self._owed:
+            self._save()
+
+    def _save(self, *, value: float | None = None) -> None:
+        self._finish_writing()
+        self._owed = False
+        states = self._states
+        assert states is not None
+        copy = _Copy(own=self.background)
+        state = self.learn.state_dict(copy=copy)
+        head = _head(state) | {"monitor": self.best, "value": value}
+        copy.begun()
+        if self.background:
+            self._thread = threading.Thread(target=self._write, args=(states, state, head, copy))
+            self._thread.start()
+        else:
+            self._write(states, state, head, copy)
+            self._tell()
+        self._clock = time.perf_counter()
+
+    def _write(
+        self, states: StateFolder, state: dict[str, Any], head: dict[str, Any], copy: "_Copy"
+    ) -> None:
+        """Write a state and remove the old ones; a disk that fails must not end the training."""
+        try:
+            copy.wait()
+            states.write(state, head, copy.kind_of)
+            states.remove_all_but(self._staying(states, head["run"]))
+        except OSError as error:
+            self._failure = self._told_of(error, states, copy.n_bytes, head)
+        except Exception as error:
+            self._error = error  # raised where training is: a thread has nobody to tell
+        else:
+            self._told = False
+
+    def _staying(self, states: StateFolder, run: str) -> set[Path]:
+        """The newest, the ends of the run's fits, the best; and the newest of another run."""
+        ours = [kept for kept in states.kept() if kept.head.get("run") == run]
+        others = [kept for kept in states.kept() if kept.head.get("run") != run]
+        ends = {kept.head.get("fit"): kept for kept in ours if kept.head.get("over")}
+        stay = [*ours[-self.keep :], *ends.values(), *others[-1:]]
+        best = self._best(states)
+        return {kept.path for kept in stay} | ({best[0]} if best else set())
+
+    def _finish_writing(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self._tell()
+
+    def _tell(self) -> None:
+        """Warn of a checkpoint that could not be written, once until one can be."""
+        failure, self._failure = self._failure, None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        if failure is not None and not self._told:
+            self._told = True
+            warnings.warn(failure, stacklevel=2)
+
+    def _told_of(self, error: OSError, states: StateFolder, need: int, head: dict[str, Any]) -> str:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        try:
+            free = f"{shutil.disk_usage(states.path).free / 1e6:,.1f} MB"
+        except OSError:
+            free = "nothing"
+        files = states.files()
+        left = f"the last one that is written is {files[-1].name}" if files else "there is none yet"
+        return (
+            f"no checkpoint of {told_position(head)} in {states.path}: "
+            f"{cause.strerror or cause}; it needs {need / 1e6:,.1f} MB and {free} is free. "
+            f"Training goes on; {left}"
+        )
+
+
+class _HeldError(Exception):
+    """Another holds the lock."""
+
+
+class _Copy:
+    """Copies tensors to where they can be written from: those of a GPU to pinned memory."""
+
+    def __init__(self, *, own: bool) -> None:
+        self.n_bytes = 0
+        self._own = own
+        self._kinds: dict[int, str] = {}  # of copies from a device: what that was
+        self._copied: Any = None
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        self.n_bytes += tensor.nbytes
+        if tensor.device.type == "cpu":
+            return tensor.clone() if self._own else tensor
+        pinned = tensor.device.type == "cuda"
+        copy = torch.empty_like(tensor, device="cpu", pin_memory=pinned)
+        copy.copy_(tensor, non_blocking=pinned)
+        self._kinds[id(copy)] = tensor.device.type
+        return copy
+
+    def begun(self) -> None:
+        """All copies are asked for; what the device does after this may change what they copy."""
+        if "cuda" in self._kinds.values():
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def wait(self) -> None:
+        """Until the copies are there."""
+        if self._copied is not None:
+            self._copied.synchronize()  # host sync: in the thread, if one writes
+
+    def kind_of(self, tensor: Tensor) -> str:
+        """The kind of device that a copy, which must still be there, was made from."""
+        return self._kinds.get(id(tensor), tensor.device.type)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _head(state: dict[str, Any]) -> dict[str, Any]:
+    progress = state["progress"]
+    names = ("epochs", "batches", "n_epoch", "n_iter", "over")
+    return {"run": state["run"], "fit": progress["past_fits"]} | {n: progress[n] for n in names}
+
+
+def told_position(head: Any) -> str:
+    """How far a fit has come, for a message; of a head, or of the progress in a state.
+
+    >>> told_position({"epochs": 2, "n_epoch": 5, "batches": 10, "n_iter": 100, "over": False})
+    'epoch 2 of 5, batch 10 of 100'
+    """
+    if head["over"]:
+        return f"the end after {head['epochs']} of {head['n_epoch']} epochs"
+    inside = f", batch {head['batches']} of {head['n_iter']}" if head["batches"] else ""
+    return f"epoch {head['epochs']} of {head['n_epoch']}{inside}"
+
+
+def _check_folder_name(folder: Any) -> None:
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"`folder` names the folder of the checkpoints, got {folder!r}")
