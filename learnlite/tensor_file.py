@@ -21,6 +21,7 @@ from learnlite.replace import replacing
 
 MOST_HEADER = 4 << 20  # bytes; a header of 1,000 tensors and 20,000 classes has 0.8 million
 _DEEPEST = 32  # brackets of JSON in each other
+_MOST_BRACKETS = 200_000  # that open in a text, three for each tensor: they cost 300 bytes each
 _MOST_AXES = 64
 _PART = 1 << 24  # bytes that are hashed or written at a time
 _CHECKSUM = "sha256"
@@ -180,6 +181,8 @@ def parse(text: str, path: Path) -> Any:
         value = float(digits)
         return value if math.isfinite(value) else constant("a number that is too large")
 
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise _damaged(path, f"has JSON of more than {_MOST_BRACKETS:,} lists and objects")
     try:
         value = json.loads(
             text, object_pairs_hook=unique, parse_constant=constant, parse_float=number

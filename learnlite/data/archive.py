@@ -95,7 +95,7 @@ def read_note(folder: Path) -> dict[str, Any]:
     """What `extract` noted in a folder; nothing if it was made by other means."""
     try:
         found = json.loads((folder / NOTE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

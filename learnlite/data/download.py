@@ -261,7 +261,7 @@ def _complete(
 
 
 def _source_of(came_from: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return str(json.loads(came_from.read_bytes())["url"])
     return ""
 

@@ -141,6 +141,8 @@ def check_file(path: Path) -> None:
         )
     if not path.exists():
         raise FileNotFoundError(_lacking("file", path))
+    if not path.is_file():
+        raise OSError(f"`{path}` is no file, but a device or a pipe; give a file's path")
 
 
 def _folder(path: str | Path) -> Path:

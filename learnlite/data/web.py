@@ -68,7 +68,7 @@ class Part:
                 validator, total = note["validator"], note["total"]
                 if isinstance(validator, str) and isinstance(total, int | None):
                     self.validator, self.total = validator, total
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass
         if not self.validator or (self.total is not None and self.size > self.total):
             self.drop()

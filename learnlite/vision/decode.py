@@ -5,6 +5,7 @@ before any is decoded; every fault an `ImageError` that names the file.
 """
 
 import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from io import BytesIO
@@ -70,6 +71,9 @@ _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: each with 
 _JPEG_FRAME = Struct(">BHHB")  # bits, height, width, channels
 _JPEG_TABLES = (0xDB, 0xC4, 0xDD, 0xFE)  # and comments
 _ORIENTATION = 0x0112  # the EXIF tag
+# A pipe would keep it waiting until somebody writes.
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_MOST_BYTES = 256 << 20  # of a file
 _AGAIN = "get it anew, or leave it out: `verify_images` finds such files"
 
 
@@ -125,13 +129,18 @@ def read_bytes(source: Any) -> tuple[bytes, str]:
 
 def _read_file(path: Any, name: str) -> bytes:
     # Not by `open`, whose file objects cost as much as a small photo's bytes.
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    fd = os.open(path, _FLAGS)
     try:
+        found = os.fstat(fd)
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise ImageError(name, "is no file, but a device or a pipe", "give a file's path")
         start = os.read(fd, 64)
         if _reader(start) is None:
             raise not_an_image(start, name)
+        size = found.st_size
+        if size > _MOST_BYTES:
+            raise ImageError(name, f"has {size:,} bytes, and at most {_MOST_BYTES:,} are read")
         os.lseek(fd, 0, os.SEEK_SET)
-        size = os.fstat(fd).st_size
         data = os.read(fd, size)
         while len(data) < size and (more := os.read(fd, size - len(data))):
             data += more

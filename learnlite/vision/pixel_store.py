@@ -6,6 +6,7 @@ process, a full disk or a flipped bit leaves behind is not taken for pixels.
 """
 
 import contextlib
+import math
 import mmap
 import os
 import struct
@@ -289,8 +290,11 @@ def _parsed(line: bytes) -> tuple[int, ...] | None:
     entry = line[: _ENTRY.size]
     if crc32(entry).to_bytes(4, "little") != line[_ENTRY.size : _ENTRY.size + 4]:
         return None
-    found = _ENTRY.unpack(entry)
-    return found if found[0] <= len(_DTYPES) and found[1] in (2, 3) else None
+    dtype, n_axes, _, _, n_bytes, *shape = found = _ENTRY.unpack(entry)
+    if dtype > len(_DTYPES) or n_axes not in (2, 3):
+        return None
+    fits = n_bytes == math.prod(shape[:3]) * _DTYPES[dtype - 1].itemsize and min(shape[5:]) > 0
+    return found if fits else None
 
 
 @contextlib.contextmanager
