@@ -36,6 +36,11 @@ def closed_stream():
     return stream
 
 
+def fit_and_say(learn, lose):
+    learn.fit(4, cbs=on(before_epoch=lose))
+    learn.say("after it")
+
+
 @pytest.mark.parametrize("gone", [closed_pipe, terminal_that_is_gone, closed_stream])
 @pytest.mark.parametrize("begun", [False, True], ids=["from the start", "in the midst"])
 def test_output_that_is_lost_does_not_end_a_fit(gone, begun):
@@ -52,8 +57,7 @@ def test_output_that_is_lost_does_not_end_a_fit(gone, begun):
         pytest.warns(RuntimeWarning, match="progress cannot be shown any more") as told,
         contextlib.redirect_stdout(io.StringIO() if begun else lost),
     ):
-        learn.fit(4, cbs=on(before_epoch=lose))
-        learn.say("after it")
+        fit_and_say(learn, lose)
     assert len(learn.recorder.values) == 4
     assert len(told) == 2  # once in the fit, once for what came after it
     assert warnings.showwarning is shown

@@ -2,14 +2,17 @@
 
 import csv
 import itertools
+import os
+import warnings
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from learnlite.callback import Callback
 from learnlite.events import Order
+from learnlite.types import counted
 
 
 class _Row(NamedTuple):
@@ -25,7 +28,8 @@ class CSVLogger(Callback):
 
     `fname` is relative to the learner's path. With `append` a later fit goes on in the same file,
     whose columns must be the same; without, it begins anew (`fine_tune` is two fits: append there
-    to keep both). A fit that is resumed goes on below the rows of the epochs that are done.
+    to keep both). A fit that is resumed goes on below the rows of the epochs that are done. A full
+    disk, or a folder that is gone, ends no fit: rows wait until they can be written.
 
     >>> import tempfile
     >>> from torch import nn
@@ -45,6 +49,10 @@ class CSVLogger(Callback):
     order = Order.SAVE - 1  # before a state is saved: an epoch that is done has its row
 
     _file: TextIO | None = None
+    _known: tuple[int, int] | None = None
+    _end = 0
+    _n_written = 0
+    _begun = _warned = False
 
     def __init__(self, fname: str | Path = "history.csv", append: bool = False) -> None:
         self.fname = fname
@@ -60,18 +68,21 @@ class CSVLogger(Callback):
         try:
             yield
         finally:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._close()
 
     def before_fit(self) -> None:
         # Opened only here, and not yet changed: a fit that is refused leaves the file as it was.
         self._names = [_safe(name) for name in self.learn.recorder.metric_names]
-        self._begun = False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._begun = self._warned = False
+        try:
+            self._open()
+        except OSError as error:
+            raise OSError(
+                f"`CSVLogger` cannot write to {self.path} ({error.strerror or error}); give the "
+                "learner another `path`, or it another `fname`"
+            ) from error
         if self.append:
             self._check(self._table())
-        self._file = self.path.open("a", newline="", encoding="utf-8")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """In a fit that is resumed: drop the rows of epochs that come again, keep all others."""
@@ -93,11 +104,16 @@ class CSVLogger(Callback):
         file = self._file
         assert file is not None
         file.truncate(table[-1].end if table else 0)
-        if not table:
-            self._write(self._names)
-        elif not table[-1].whole:
+        if table and not table[-1].whole:
             file.write("\n")  # the last row was cut off, by a kill or a full disk
         self._begun = True
+        self._rows: list[Sequence[Any]] = [row.cells for row in table]
+        self._n_written = len(table)
+        if not table:
+            self._write(self._names)
+        else:
+            file.flush()
+            self._know(file)
 
     def _table(self) -> list[_Row]:
         """What is in the file: the header and the rows below it."""
@@ -122,17 +138,89 @@ class CSVLogger(Callback):
             )
 
     def after_epoch(self) -> None:
-        self._write(self.learn.recorder.log)
+        if self._begun:
+            self._write(self.learn.recorder.log)
+
+    def after_fit(self) -> None:
+        if self._begun and self._n_written < len(self._rows):
+            self._write()
+            missing = len(self._rows) - self._n_written
+            if missing:
+                warnings.warn(
+                    f"{self.path} lacks the last {counted(missing, 'row')} of this fit; they are "
+                    "in `learn.recorder` (`learn.recorder.to_csv(…)` writes its table)",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
 
     def read_log(self) -> list[dict[str, str]]:
         """The rows of the file."""
         with self.path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def _write(self, values: Sequence[Any]) -> None:
-        if self._file is not None:
-            csv.writer(self._file, lineterminator="\n").writerow([_safe(v) for v in values])
-            self._file.flush()
+    def _write(self, *rows: Sequence[Any]) -> None:
+        """Write these rows, and those that could not be written before."""
+        self._rows += rows
+        try:
+            file = self._ready()
+            for row in self._rows[self._n_written :]:
+                csv.writer(file, lineterminator="\n").writerow([_safe(v) for v in row])
+            file.flush()
+            self._know(file)
+        except OSError as error:
+            self._close()
+            self._warn(
+                f"`CSVLogger` cannot write to {self.path} ({error.strerror or error}); training "
+                "goes on, and the rows wait until it can"
+            )
+        else:
+            self._n_written = len(self._rows)
+
+    def _ready(self) -> TextIO:
+        """The file, opened again if it was lost: what is whole in it stays."""
+        file = self._file
+        if file is not None and self._is_there(os.fstat(file.fileno())):
+            return file
+        self._close()
+        file = self._open()
+        now = os.fstat(file.fileno())
+        if (now.st_dev, now.st_ino) == self._known:
+            file.truncate(self._end)
+        elif now.st_size:
+            raise OSError("another file has come in its place")
+        else:
+            self._n_written = 0
+            self._warn(
+                f"{self.path} was taken away in the midst of the fit; `CSVLogger` writes it anew"
+            )
+        return file
+
+    def _is_there(self, ours: os.stat_result) -> bool:
+        try:
+            return os.path.samestat(ours, self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _know(self, file: TextIO) -> None:
+        """Remember the file, and how much of it is whole."""
+        now = os.fstat(file.fileno())
+        self._known, self._end = (now.st_dev, now.st_ino), now.st_size
+
+    def _open(self) -> TextIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a", newline="", encoding="utf-8")
+        return self._file
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what it still holds is kept here, too
+                file.close()
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def _epoch(row: _Row) -> int:
