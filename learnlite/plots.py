@@ -13,6 +13,20 @@ def pyplot() -> Any:
     return plt
 
 
+class Panels(list[Any]):
+    """The axes of several pictures; a notebook that shows these does not list their axes too.
+
+    >>> Panels(["an axes", "another"])
+    <2 pictures>
+    """
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} picture{'' if len(self) == 1 else 's'}>"
+
+    def _ipython_display_(self) -> None:
+        """Show nothing."""
+
+
 def axes(ax: Any = None, *, n: int | None = None, width: float = 6.0, height: float = 4.0) -> Any:
     """The axes to draw on: `ax` if given, else new ones; with `n` a list of `n`, side by side."""
     if ax is not None:
@@ -50,7 +64,7 @@ def grid(
     new = list(panels.flat)
     for ax in new[n:]:
         ax.axis("off")
-    return new[:n]
+    return Panels(new[:n])
 
 
 def plain_text(value: Any, *, longest: int = 60) -> str:

@@ -14,6 +14,7 @@ from learnlite.vision.all import (
     IndexSplitter,
     MaskBlock,
     Normalize,
+    PILImage,
     PILImageBW,
     PointBlock,
     aug_transforms,
@@ -21,6 +22,7 @@ from learnlite.vision.all import (
     imagenet_stats,
     parent_label,
     show_image,
+    show_images,
 )
 
 
@@ -127,6 +129,87 @@ def test_a_loader_of_other_items_can_be_shown(root):
     assert len(dls.new(bs=8, shuffle=False).show_batch(max_n=5)) == 5
     axes = dls.test_dl(files, with_labels=True).show_batch(max_n=2, nrows=1)
     assert [ax.get_title() for ax in axes] == [parent_label(file) for file in files[:2]]
+
+
+def test_each_look_is_another_batch_and_training_does_not_notice(root):
+    import matplotlib.pyplot as plt
+
+    def pictures(panels):
+        return [np.asarray(ax.images[0].get_array()) for ax in panels]
+
+    def loaders():
+        return block(batch_tfms=aug_transforms()).dataloaders(root, bs=9, seed=3, device="cpu")
+
+    dls, untouched = loaders(), loaders()
+    state = torch.get_rng_state()
+    looks = [pictures(dls.show_batch()) for _ in range(3)]
+    assert torch.equal(state, torch.get_rng_state()) and dls.train.epoch == 0
+    assert all(
+        not np.array_equal(one[0], other[0])
+        for one, other in [(looks[0], looks[1]), (looks[1], looks[2])]
+    )
+    assert all(map(np.array_equal, looks[1], [pictures(untouched.show_batch()) for _ in "ab"][1]))
+    plt.close("all")
+    often = [ax.get_title() for _ in range(8) for ax in dls.show_batch(max_n=2, unique=True)]
+    assert often[::2] == often[1::2] and len(set(often)) > 1
+    fixed = [pictures(dls.valid.show_batch()) for _ in range(2)]
+    assert all(map(np.array_equal, *fixed))
+    pairs = zip(dls.train, loaders().train, strict=True)
+    assert all(torch.equal(one, other) for a, b in pairs for one, other in zip(a, b, strict=True))
+    plt.close("all")
+
+
+def test_the_grid_says_how_many_are_drawn(root):
+    import matplotlib.pyplot as plt
+
+    dls = block().dataloaders(root, bs=20, device="cpu")
+    assert len(dls.show_batch(nrows=4, ncols=4)) == len(dls.train.show_batch(None, 16)) == 16
+    assert len(dls.show_batch(nrows=4, ncols=4, max_n=5)) == 5 and len(dls.show_batch()) == 9
+    with pytest.raises(TypeError, match="takes a batch first, got 5; .* give `max_n=5`"):
+        dls.show_batch(5)
+    plt.close("all")
+
+
+def test_a_notebook_shows_the_pictures_and_no_list_of_axes(root):
+    import matplotlib.pyplot as plt
+
+    formatters = pytest.importorskip("IPython.core.formatters")
+    dls = block().dataloaders(root, bs=4, device="cpu")
+    panels = dls.show_batch()
+    assert formatters.DisplayFormatter().format(panels) == ({}, {})
+    assert repr(panels) == "<4 pictures>" and isinstance(panels, list)
+    plt.close("all")
+
+
+def test_settings_of_matplotlib_go_to_the_masks_or_to_the_images():
+    import matplotlib.pyplot as plt
+
+    items = [np.full((8, 8, 3), 30 * i, np.uint8) for i in range(5)]
+    masks = DataBlock((ImageBlock, MaskBlock), get_y=lambda _: np.full((8, 8), 3, np.uint8))
+    dls = masks.dataloaders(items, bs=2, device="cpu")
+    image, mask = dls.show_batch(alpha=0.7, vmin=1, vmax=30)[0].images
+    assert mask.get_alpha() == 0.7 and (mask.norm.vmin, mask.norm.vmax) == (1, 30)
+    assert image.get_alpha() is None and np.unique(mask.get_array()).tolist() == [3]
+    ax = dls.train.show_batch(cmap="gray")[0]
+    assert ax.images[1].get_cmap().name == "gray"
+    one = plt.subplots()[1]
+    assert show_image(items[0], ctx=one) is one
+    panels = show_images(items[:2], suptitle="two", alpha=0.5)
+    assert panels[0].figure.get_suptitle() == "two" and panels[1].images[0].get_alpha() == 0.5
+    plt.close("all")
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 255])
+def test_grey_with_opacity_is_drawn_over_white(scale):
+    import matplotlib.pyplot as plt
+
+    pixels = torch.tensor([[[0, 200]], [[255, 0]]], dtype=torch.uint8)
+    ax = show_image(pixels if scale == 1 else pixels * scale)
+    assert np.allclose(ax.images[0].get_array(), np.array([[0, 255]]) * scale)
+    block_of_greys = DataBlock(ImageBlock(type("Grey", (PILImage,), {"mode": "LA"})))
+    greys = [np.full((8, 8, 2), 50 * i, np.uint8) for i in range(5)]
+    assert len(block_of_greys.dataloaders(greys, bs=4, device="cpu").show_batch()) == 4
+    plt.close("all")
 
 
 def test_a_label_cannot_begin_a_formula(tmp_path):

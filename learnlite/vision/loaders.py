@@ -9,12 +9,12 @@ from torch import Tensor
 from learnlite.data import DataLoaders, Loader
 from learnlite.data.batch import move
 from learnlite.data.single import row_of
-from learnlite.seeds import kept_rng
+from learnlite.seeds import kept_rng, mix, seed_torch
 from learnlite.vision.batch_tfms import BatchTfms
 from learnlite.vision.blocks import Block
 from learnlite.vision.items import BlockItems
 from learnlite.vision.loader import BlockLoader
-from learnlite.vision.show import show_items, show_predictions
+from learnlite.vision.show import n_shown, show_items, show_predictions
 
 
 class BlockLoaders(DataLoaders):
@@ -62,22 +62,34 @@ class BlockLoaders(DataLoaders):
     def show_batch(
         self,
         batch: Any = None,
-        max_n: int = 9,
+        max_n: int | None = None,
         nrows: int | None = None,
         ncols: int | None = None,
         figsize: tuple[float, float] | None = None,
         unique: bool = False,
         *,
         dl: int = 0,
+        **settings: Any,
     ) -> Any:
-        """Draw the items of a batch, the first of loader `dl` if none is given.
+        """Draw the items of a batch, nine or as many as `nrows` x `ncols`; gives the axes.
 
-        With `unique` it is one item, each time with another augmentation.
+        If none is given, it is one of loader `dl`, another with each call; with `unique` one item
+        of it, each time with another augmentation. `settings` are matplotlib's for the masks, or
+        without masks for the images.
         """
+        n = n_shown(max_n, nrows, ncols)
+        if isinstance(batch, int):
+            raise TypeError(
+                f"`show_batch` takes a batch first, got {batch}; for so many pictures give "
+                f"`max_n={batch}`"
+            )
         if batch is None:
-            batch = self.batch_from(self.loaders[dl], max_n if unique else None)
-        items = self.decode_batch(batch, max_n)
-        return show_items(items, self.kinds, nrows=nrows, ncols=ncols, figsize=figsize)
+            loader = self.loaders[dl]
+            often = n if unique else None
+            looks = isinstance(loader, BlockLoader) and loader.owner is self
+            batch = loader.next_look(often) if looks else self.batch_from(loader, often)
+        items = self.decode_batch(batch, n)
+        return show_items(items, self.kinds, nrows=nrows, ncols=ncols, figsize=figsize, **settings)
 
     def decode_preds(self, decoded: Any, inputs: Any = None) -> list[Any]:
         """What is predicted for each item, as people read it; points in the pixels of `inputs`."""
@@ -134,19 +146,24 @@ class BlockLoaders(DataLoaders):
             figsize=figsize,
         )
 
-    def batch_from(self, loader: Loader, often: int | None = None) -> Any:
+    def batch_from(self, loader: Loader, often: int | None = None, look: int = 0) -> Any:
         """The first batch of a loader as the model gets it, or its first item `often` times.
 
-        Loaders and random states do not notice.
+        With `look` it is that of an epoch so much later. Loaders and random states do not notice.
         """
         dataset = cast(BlockItems, loader.dataset)
         training = loader is self.train or getattr(dataset, "training", False)
         with kept_rng(self.device):
-            raw = (
-                loader.raw_batch()
-                if often is None
-                else dataset.collate([dataset[0] for _ in range(often)])
-            )
+            job = loader.first_job(look) if isinstance(loader, BlockLoader) else None
+            if look and job is not None:
+                seed_torch(mix(job[0], look), self.device)
+            if often is not None:
+                first = 0 if job is None else job[1][0]
+                raw = dataset.collate([dataset[first] for _ in range(often)])
+            elif isinstance(loader, BlockLoader) and look and job is not None:
+                raw = loader.batch_of_job(job)
+            else:
+                raw = loader.raw_batch()
             return self.transformed(move(raw, self.device), training=training)
 
     def test_dl(self, items: Any, with_labels: bool = False, **settings: Any) -> Loader:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnlite.plots import pyplot
+from learnlite.plots import Panels, pyplot
 
 _WIDTH = 3.0  # inches of one picture
 _TITLE = 32  # characters that stand above one
@@ -22,12 +22,15 @@ def show_image(
     ax: Any = None,
     figsize: tuple[float, float] | None = None,
     title: Any = None,
+    ctx: Any = None,
     **settings: Any,
 ) -> Any:
     """Draw an image: a tensor (channels, height, width) of bytes or of 0 to 1, an array, PIL's.
 
-    `settings` are those of matplotlib's `imshow`. Gives the axes.
+    `ax`, or `ctx` as fastai calls it, is where; `settings` are those of matplotlib's `imshow`.
+    Gives the axes.
     """
+    ax = ctx if ax is None else ax
     if ax is None:
         _, ax = pyplot().subplots(figsize=figsize or (_WIDTH, _WIDTH))
     pixels = _pixels(image)
@@ -46,13 +49,29 @@ def show_images(
     ncols: int | None = None,
     titles: Sequence[Any] | None = None,
     figsize: tuple[float, float] | None = None,
+    suptitle: Any = None,
+    **settings: Any,
 ) -> Any:
-    """Draw several images in a grid; gives the axes."""
+    """Draw several images in a grid, `suptitle` above all; gives the axes.
+
+    `settings` are those of matplotlib's `imshow`.
+    """
     panels = _grid(len(images), nrows, ncols, figsize)
     names = titles if titles is not None else [None] * len(images)
     for ax, image, title in zip(panels, images, names, strict=False):
-        show_image(image, ax, title=title)
+        show_image(image, ax, title=title, **settings)
+    if suptitle is not None and panels:
+        panels[0].figure.suptitle(_text(suptitle))
     return panels
+
+
+def n_shown(max_n: int | None, nrows: int | None, ncols: int | None) -> int:
+    """How many items to draw: as told, else as many as a grid has places, else nine.
+
+    >>> n_shown(None, 4, 4), n_shown(None, 2, None), n_shown(6, 4, 4)
+    (16, 9, 6)
+    """
+    return max_n if max_n is not None else nrows * ncols if nrows and ncols else 9
 
 
 def show_items(
@@ -62,11 +81,12 @@ def show_items(
     nrows: int | None = None,
     ncols: int | None = None,
     figsize: tuple[float, float] | None = None,
+    **settings: Any,
 ) -> Any:
     """Draw decoded items: images with masks, points and boxes over them, labels as titles."""
     panels = _grid(len(items), nrows, ncols, figsize)
     for ax, item in zip(panels, items, strict=False):
-        show_item(item, kinds, ax)
+        show_item(item, kinds, ax, **settings)
     return panels
 
 
@@ -121,8 +141,11 @@ def _flat(value: Any) -> list[Any]:
     return cast(list[Any], value) if isinstance(value, list) else [value]
 
 
-def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> None:
-    """Draw one decoded item: what lies over the image on it, the rest as title."""
+def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any, **settings: Any) -> None:
+    """Draw one decoded item: what lies over the image on it, the rest as title.
+
+    `settings` are matplotlib's for the mask, or without one for the image.
+    """
     kinds = (*kinds, *[None] * (len(item) - len(kinds)))
     titles: list[str] = []
     boxes = [value for value, kind in zip(item, kinds, strict=False) if kind == "boxes"]
@@ -130,16 +153,19 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any) -> No
     if images:
         pixels = _side_by_side([_pixels(image) for image in images])
         white = 255 if pixels.dtype == np.uint8 else 1
-        show_image(pixels, ax, vmin=0, vmax=white)  # else grey ones are all stretched to black
+        style: Any = {"vmin": 0, "vmax": white}  # else grey ones are all stretched to black
+        show_image(pixels, ax, **style | ({} if "mask" in kinds else settings))
     for value, kind in zip(item, kinds, strict=False):
         if kind == "image":
             continue
         if kind == "mask":
-            # By turns, so that a class has one colour in all pictures, whatever else they hold.
-            codes = _pixels(value) % _COLOURS
-            codes = 2 * codes % _COLOURS + codes // (_COLOURS // 2)  # dark ones first, then light
-            style: Any = {"cmap": "tab20", "vmin": 0, "vmax": _COLOURS - 1}
-            ax.imshow(codes, alpha=0.5, interpolation="nearest", **style)
+            codes, style = _pixels(value), {"cmap": "tab20", "alpha": 0.5}
+            if not {"cmap", "vmin", "vmax", "norm"} & set(settings):
+                # By turns, so that a class has one colour in all pictures, whatever they hold.
+                codes = codes % _COLOURS
+                codes = 2 * codes % _COLOURS + codes // (_COLOURS // 2)  # dark first, then light
+                style |= {"vmin": 0, "vmax": _COLOURS - 1}
+            ax.imshow(codes, **style | {"interpolation": "nearest"} | settings)
         elif kind == "points":
             ax.scatter(value[:, 0], value[:, 1], s=36, c="red", edgecolors="white", linewidths=1)
         elif kind is None and boxes and isinstance(value, list):  # their labels, before or after
@@ -182,7 +208,7 @@ def _grid(
     axes = list(panels.flat)
     for ax in axes[n:]:
         ax.axis("off")
-    return axes[:n]
+    return Panels(axes[:n])
 
 
 def _pixels(image: Any) -> Any:
@@ -195,6 +221,10 @@ def _pixels(image: Any) -> Any:
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
+    if array.ndim == 3 and array.shape[-1] == 2:  # grey and how opaque it is: over white
+        white = 1.0 if array.dtype.kind == "f" else 255.0
+        array = white - (white - array[..., 0]) * (array[..., 1] / white)
+        return array if white == 1 else array.round().astype(np.uint8)
     return array.clip(0, 1) if array.dtype.kind == "f" and array.ndim == 3 else array
 
 
