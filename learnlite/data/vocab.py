@@ -236,7 +236,8 @@ def not_one(label: Any, item: Any = None) -> str:
     of_item = "" if item is None else f" of item {item}"
     return (
         f"the label {short(label)}{of_item} is a `{type(label).__name__}`, not one class; "
-        "several classes an item are for `MultiCategorize`, numbers for `RegressionSetup`"
+        "several classes an item are for `MultiCategorize` or `MultiCategoryBlock`, numbers for "
+        "`RegressionSetup` or `RegressionBlock`"
     )
 
 
