@@ -35,6 +35,16 @@ def check_function(name: str, function: Any) -> None:
     raise TypeError(f"`{name}` is a function of an item, got {short(function)}{way_out}")
 
 
+def check_dl_type(dl_type: Any) -> None:
+    """Refuse fastai's argument, which has no meaning here, or a block in its place."""
+    if isinstance(dl_type, Block) or (isinstance(dl_type, type) and issubclass(dl_type, Block)):
+        raise TypeError(
+            "the blocks are given as one: `DataBlock((ImageBlock, CategoryBlock), get_items=...)`"
+        )
+    if dl_type is not None:
+        raise TypeError("`dl_type` has no meaning here: all loaders are of one kind; leave it out")
+
+
 def check_read(block: Block, item: Any, opened: Sequence[Block]) -> None:
     """Refuse a file as a label: `item` comes to this block, and those `opened`, as it is."""
     is_file = any(other.kind == "image" for other in opened)

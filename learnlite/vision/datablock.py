@@ -4,8 +4,9 @@ import copy
 import os
 from collections.abc import Callable, Sequence, Sized
 from inspect import signature
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Never, Unpack
 
 import torch
 
@@ -18,12 +19,17 @@ from learnlite.data.splits import Splitter, check_splitter, checked_split
 from learnlite.data.strata import subset as subset_of
 from learnlite.data.tables import by_position, is_pandas, rows_of
 from learnlite.data.vocab import Vocab
-from learnlite.data.wording import did_you_mean
 from learnlite.seeds import as_seed, mix
 from learnlite.types import listify
 from learnlite.vision.bad_images import BadImages, SkippingLoader
 from learnlite.vision.batch_tfms import BatchTfms, IntToFloatTensor
-from learnlite.vision.block_checks import check_function, check_kept, check_read, check_weights
+from learnlite.vision.block_checks import (
+    check_dl_type,
+    check_function,
+    check_kept,
+    check_read,
+    check_weights,
+)
 from learnlite.vision.blocks import Block, MaskBlock, PointBlock, TransformBlock, box_labels
 from learnlite.vision.cache import with_cache
 from learnlite.vision.item_stage import ItemStage
@@ -33,6 +39,7 @@ from learnlite.vision.loader import BlockLoader
 from learnlite.vision.loaders import BlockLoaders
 from learnlite.vision.mask_check import check_masks
 from learnlite.vision.points import BlankBoxes, ScalePoints
+from learnlite.vision.settings import ReadingSettings, refuse_unknown, telling
 
 
 class Datasets(NamedTuple):
@@ -83,11 +90,10 @@ class DataBlock:
         splitter: Splitter | None = None,
         get_x: Any = None,
         get_y: Any = None,
+        **unknown: Never,
     ) -> None:
-        if dl_type is not None:
-            raise TypeError(
-                "`dl_type` has no meaning here: all loaders are of one kind; leave it out"
-            )
+        refuse_unknown("DataBlock", unknown, _arguments(DataBlock))
+        check_dl_type(dl_type)
         self.blocks = [_block(b) for b in listify(blocks)] or [TransformBlock(), TransformBlock()]
         self.n_inp = max(len(self.blocks) - 1, 1) if n_inp is None else n_inp
         if not 1 <= self.n_inp <= len(self.blocks):
@@ -189,6 +195,7 @@ class DataBlock:
             )
         )
 
+    @telling(Loader)
     def dataloaders(
         self,
         source: Any,
@@ -207,7 +214,7 @@ class DataBlock:
         on_bad_image: Literal["raise", "skip"] = "raise",
         cache: Literal["memory", "disk"] | None = None,
         cache_size: float | None = None,
-        **loader_settings: Any,
+        **loader_settings: Unpack[ReadingSettings],
     ) -> BlockLoaders:
         """Loaders of both sets, with the batch transforms.
 
@@ -221,7 +228,11 @@ class DataBlock:
         """
         if on_bad_image not in ("raise", "skip"):
             raise ValueError(f'`on_bad_image` is "raise" or "skip", got {on_bad_image!r}')
-        _check_settings(loader_settings)
+        refuse_unknown("dataloaders", loader_settings, _arguments(DataBlock.dataloaders))
+        if not isinstance(path, str | PathLike):
+            raise TypeError(
+                f"`path` is the folder of the data, got {path!r}; write `bs=...` for the batch size"
+            )
         seed = as_seed(seed)
         bs = whole_number("bs", bs, least=1)
         val_bs = bs if val_bs is None else whole_number("val_bs", val_bs, least=1)
@@ -239,7 +250,7 @@ class DataBlock:
         if weights is not None or balanced:
             check_weights(weights, balanced, train.blocks[-1], train.vocab)
             order = sampling_order(self._labels(train), weights=weights, balanced=balanced)
-        common: dict[str, Any] = {"num_workers": num_workers} | loader_settings
+        common: dict[str, Any] = {"num_workers": num_workers, **loader_settings}
         loaders = [
             make(
                 train,
@@ -343,14 +354,6 @@ def _check_places(item_tfms: Sequence[Any], batch_tfms: Sequence[Any]) -> None:
             raise TypeError(f"`{_kind(tfm)}` changes single items; give it as one of `item_tfms`")
     ItemStage(item_tfms)  # both say what is no transform
     BatchTfms(batch_tfms)
-
-
-def _check_settings(settings: dict[str, Any]) -> None:
-    known = [*_arguments(Loader), *_arguments(DataBlock.dataloaders), *_arguments(DataBlock)]
-    for name in settings:
-        if name not in _arguments(Loader):
-            meant = "; did you mean `bs`?" if name == "batch_size" else did_you_mean(name, known)
-            raise TypeError(f"loaders have no argument `{name}`{meant}")
 
 
 def _arguments(function: Any) -> list[str]:

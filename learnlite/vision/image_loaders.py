@@ -2,35 +2,33 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from inspect import signature
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import numpy as np
-
+from learnlite.data import Loader
 from learnlite.data.files import get_image_files
 from learnlite.data.labels import (
     ColReader,
     RegexLabeller,
-    is_missing,
     parent_label,
     using_attr,
 )
 from learnlite.data.shares import RandomSplitter
 from learnlite.data.splits import ColSplitter, GrandparentSplitter, IndexSplitter
-from learnlite.data.tables import check_names, column, read_csv
-from learnlite.data.wording import quoted, short
-from learnlite.vision.blocks import (
-    Block,
-    CategoryBlock,
-    ImageBlock,
-    MaskBlock,
-    MultiCategoryBlock,
-    RegressionBlock,
-)
+from learnlite.data.tables import read_csv
+from learnlite.data.wording import quoted
+from learnlite.vision.blocks import CategoryBlock, ImageBlock, MaskBlock
 from learnlite.vision.datablock import DataBlock
 from learnlite.vision.foreign import Samples
+from learnlite.vision.given_files import check_layout, check_names_of, files_of
 from learnlite.vision.image import PILImage
+from learnlite.vision.label_kinds import block_of, block_of_columns
 from learnlite.vision.loaders import BlockLoaders
+from learnlite.vision.settings import LoaderSettings, refuse_unknown, telling
+
+_telling = telling(DataBlock.dataloaders, Loader)
 
 
 class ImageDataLoaders:
@@ -40,7 +38,13 @@ class ImageDataLoaders:
     `device`, `num_workers`, `balanced` or `subset=0.1`. The seed of a random split is `seed`.
     """
 
+    def __init__(self, *_: Any) -> None:
+        raise TypeError(
+            "loaders are made by `ImageDataLoaders.from_folder`, `.from_name_func` and the like"
+        )
+
     @classmethod
+    @_telling
     def from_folder(
         cls,
         path: str | Path,
@@ -52,9 +56,17 @@ class ImageDataLoaders:
         item_tfms: Any = None,
         batch_tfms: Any = None,
         img_cls: Any = PILImage,
-        **settings: Any,
+        *,
+        followlinks: bool = True,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
-        """Folders named by class, in folders `train` and `valid`, or split by `valid_pct`."""
+        """Folders named by class, in folders `train` and `valid`, or split by `valid_pct`.
+
+        Folders that are links are looked into, unless `followlinks=False`.
+        """
+        _check_settings(cls.from_folder, settings)
+        if valid_pct is None:
+            check_layout(Path(path), {"train": train, "valid": valid})
         split = (
             GrandparentSplitter(train, valid)
             if valid_pct is None
@@ -62,7 +74,11 @@ class ImageDataLoaders:
         )
         block = DataBlock(
             (ImageBlock(img_cls), CategoryBlock(vocab)),
-            get_items=partial(get_image_files, folders=None if valid_pct else [train, valid]),
+            get_items=partial(
+                get_image_files,
+                folders=[train, valid] if valid_pct is None else None,
+                followlinks=followlinks,
+            ),
             get_y=parent_label,
             splitter=split,
             item_tfms=item_tfms,
@@ -71,6 +87,7 @@ class ImageDataLoaders:
         return block.dataloaders(Path(path), path=path, seed=seed, **settings)
 
     @classmethod
+    @_telling
     def from_path_func(
         cls,
         path: str | Path,
@@ -81,9 +98,10 @@ class ImageDataLoaders:
         item_tfms: Any = None,
         batch_tfms: Any = None,
         img_cls: Any = PILImage,
-        **settings: Any,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """Files labelled by a function of the path."""
+        _check_settings(cls.from_path_func, settings)
         block = DataBlock(
             (ImageBlock(img_cls), CategoryBlock),
             get_y=label_func,
@@ -91,34 +109,70 @@ class ImageDataLoaders:
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return block.dataloaders(list(fnames), path=path, seed=seed, **settings)
+        return block.dataloaders(files_of(fnames), path=path, seed=seed, **settings)
 
     @classmethod
+    @_telling
     def from_name_func(
         cls,
         path: str | Path,
         fnames: Iterable[Any],
         label_func: Callable[[str], Any],
-        **settings: Any,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: Any = PILImage,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """Files labelled by a function of the file's name."""
-        return cls.from_path_func(path, fnames, using_attr(label_func, "name"), **settings)
+        label = using_attr(label_func, "name")
+        return cls.from_path_func(
+            path, fnames, label, valid_pct, seed, item_tfms, batch_tfms, img_cls, **settings
+        )
 
     @classmethod
+    @_telling
     def from_path_re(
-        cls, path: str | Path, fnames: Iterable[Any], pat: str, **settings: Any
+        cls,
+        path: str | Path,
+        fnames: Iterable[Any],
+        pat: str,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: Any = PILImage,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """Files labelled by the first group of a regular expression on the path."""
-        return cls.from_path_func(path, fnames, RegexLabeller(pat), **settings)
+        label = RegexLabeller(pat)
+        return cls.from_path_func(
+            path, fnames, label, valid_pct, seed, item_tfms, batch_tfms, img_cls, **settings
+        )
 
     @classmethod
+    @_telling
     def from_name_re(
-        cls, path: str | Path, fnames: Iterable[Any], pat: str, **settings: Any
+        cls,
+        path: str | Path,
+        fnames: Iterable[Any],
+        pat: str,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: Any = PILImage,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """Files labelled by the first group of a regular expression on the file's name."""
-        return cls.from_name_func(path, fnames, RegexLabeller(pat), **settings)
+        label = RegexLabeller(pat)
+        return cls.from_name_func(
+            path, fnames, label, valid_pct, seed, item_tfms, batch_tfms, img_cls, **settings
+        )
 
     @classmethod
+    @_telling
     def from_df(
         cls,
         df: Any,
@@ -135,18 +189,24 @@ class ImageDataLoaders:
         item_tfms: Any = None,
         batch_tfms: Any = None,
         img_cls: Any = PILImage,
-        **settings: Any,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """Files and labels in columns of a table: a DataFrame, or rows as `read_csv` gives them.
 
         `label_delim` splits several labels. Without `y_block` the labels say what they are: numbers
         with a decimal point are to be predicted, all else names classes.
         """
+        _check_settings(cls.from_df, settings)
+        if isinstance(df, str | PathLike):
+            raise TypeError(
+                f"`from_df` takes a table, got the path {quoted(df)}; for a CSV file use "
+                "`from_csv(folder, name)`"
+            )
         base = Path(path) / folder if folder is not None else Path(path)
         rows = DataBlock().items(df)
-        _check_files(rows, fn_col, base)
+        check_names_of(rows, fn_col, base)
         block = DataBlock(
-            (ImageBlock(img_cls), y_block or _label_block(rows, label_col, label_delim)),
+            (ImageBlock(img_cls), y_block or block_of_columns(rows, label_col, label_delim)),
             get_x=ColReader(fn_col, pref=f"{base}/", suff=suff),
             get_y=ColReader(label_col, label_delim=label_delim),
             splitter=RandomSplitter(valid_pct, seed)
@@ -158,6 +218,7 @@ class ImageDataLoaders:
         return block.dataloaders(rows, path=path, seed=seed, **settings)
 
     @classmethod
+    @_telling
     def from_csv(
         cls,
         path: str | Path,
@@ -165,14 +226,42 @@ class ImageDataLoaders:
         header: int | str | None = "infer",
         delimiter: str | None = None,
         encoding: str = "utf-8-sig",
-        **settings: Any,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        fn_col: int | str = 0,
+        folder: str | Path | None = None,
+        suff: str = "",
+        label_col: int | str | Sequence[int | str] = 1,
+        label_delim: str | None = None,
+        y_block: Any = None,
+        valid_col: int | str | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: Any = PILImage,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """As `from_df`, with the table in a CSV file below `path`."""
-        file, has_names = Path(path) / csv_fname, header is not None
+        if (given := Path(path)).is_file():
+            raise NotADirectoryError(
+                f"`path` is the folder of the CSV file, got {quoted(given)}; give "
+                f"`from_csv({str(given.parent)!r}, {given.name!r})`"
+            )
+        file, has_names = given / csv_fname, header is not None
         rows = read_csv(file, delimiter or ",", header=has_names, encoding=encoding)
-        return cls.from_df(rows, path, **settings)
+        of_rows: Any = partial(cls.from_df, rows, path, valid_pct, seed, fn_col, folder, suff)
+        return of_rows(
+            label_col=label_col,
+            label_delim=label_delim,
+            y_block=y_block,
+            valid_col=valid_col,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+            img_cls=img_cls,
+            **settings,
+        )
 
     @classmethod
+    @_telling
     def from_lists(
         cls,
         path: str | Path,
@@ -184,13 +273,15 @@ class ImageDataLoaders:
         item_tfms: Any = None,
         batch_tfms: Any = None,
         img_cls: Any = PILImage,
-        **settings: Any,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """Files and their labels as two lists."""
+        _check_settings(cls.from_lists, settings)
+        fnames = files_of(fnames)
         if len(fnames) != len(labels):
             raise ValueError(f"there are {len(fnames)} files but {len(labels)} labels")
         block = DataBlock(
-            (ImageBlock(img_cls), y_block or _block_of(list(labels))),
+            (ImageBlock(img_cls), y_block or block_of(list(labels))),
             get_x=_first,
             get_y=_second,
             splitter=RandomSplitter(valid_pct, seed),
@@ -201,6 +292,7 @@ class ImageDataLoaders:
         return block.dataloaders(pairs, path=path, seed=seed, **settings)
 
     @classmethod
+    @_telling
     def from_dataset(
         cls,
         train: Any,
@@ -215,7 +307,7 @@ class ImageDataLoaders:
         batch_tfms: Any = None,
         img_cls: Any = PILImage,
         path: str | Path = ".",
-        **settings: Any,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """A dataset of torchvision, of Hugging Face, or any with `__len__` and `__getitem__`.
 
@@ -230,6 +322,7 @@ class ImageDataLoaders:
         >>> dls.one_batch()[0].shape, dls.vocab
         (torch.Size([4, 3, 8, 8]), ['even', 'odd'])
         """
+        _check_settings(cls.from_dataset, settings)
         first = Samples(train, x, y, vocab)
         items: list[Any] = list(first)
         if valid is None:
@@ -252,6 +345,7 @@ class SegmentationDataLoaders:
     """Loaders of images with masks."""
 
     @classmethod
+    @_telling
     def from_label_func(
         cls,
         path: str | Path,
@@ -263,9 +357,10 @@ class SegmentationDataLoaders:
         item_tfms: Any = None,
         batch_tfms: Any = None,
         img_cls: Any = PILImage,
-        **settings: Any,
+        **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """Files whose mask is found by a function of the path; `codes` names the classes."""
+        _check_settings(cls.from_label_func, settings)
         block = DataBlock(
             (ImageBlock(img_cls), MaskBlock(codes)),
             get_y=label_func,
@@ -273,7 +368,7 @@ class SegmentationDataLoaders:
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return block.dataloaders(list(fnames), path=path, seed=seed, **settings)
+        return block.dataloaders(files_of(fnames), path=path, seed=seed, **settings)
 
 
 def _first(pair: tuple[Any, Any]) -> Any:
@@ -284,49 +379,5 @@ def _second(pair: tuple[Any, Any]) -> Any:
     return pair[1]
 
 
-def _check_files(rows: Sequence[Any], col: int | str, folder: Path) -> None:
-    """Every row must name a file of the folder: it is told now, not when it is read."""
-    names = column(rows, col)
-    for i, name in enumerate(names):
-        if name == "" or is_missing(name):
-            raise ValueError(
-                f"row {i} of the table names no file in column {quoted(col)}: {short(rows[i])}; "
-                "fill it, or leave the row out"
-            )
-    check_names(folder, names)
-
-
-def _label_block(rows: Sequence[Any], label_col: Any, label_delim: str | None) -> Block:
-    if label_delim is not None:
-        return MultiCategoryBlock()
-    if isinstance(label_col, list | tuple):
-        first = [ColReader(col)(rows[0]) for col in label_col]
-        numbers = all(_is_number(value) for value in first)
-        return RegressionBlock() if numbers else MultiCategoryBlock()
-    return _block_of([ColReader(label_col)(row) for row in rows])
-
-
-def _block_of(labels: list[Any]) -> Block:
-    """The block for labels that nobody named: several a row, decimal numbers, or classes."""
-    labels = [label for label in labels if not is_missing(label)]
-    if labels and isinstance(labels[0], list | tuple):
-        parts = list(labels[0])
-        return RegressionBlock() if all(map(_is_decimal, parts)) else MultiCategoryBlock()
-    return RegressionBlock() if labels and all(map(_is_decimal, labels)) else CategoryBlock()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) or _is_decimal(value)
-
-
-def _is_decimal(value: Any) -> bool:
-    """A float, or text that reads as one and has a decimal point: `1` names a class."""
-    if isinstance(value, float | np.floating):
-        return True
-    if not isinstance(value, str) or "." not in value:
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+def _check_settings(maker: Any, given: Iterable[str]) -> None:
+    refuse_unknown(maker.__name__, given, signature(maker).parameters)
