@@ -175,10 +175,10 @@ def _differing(dataset: Any, indices: Sequence[int], items: Sequence[Any]) -> st
     k = next((k for k, other in enumerate(shapes) if other != shapes[0]), None)
     if k is None:
         return ""
-    told = [
-        f"{name_item(dataset, indices[i])} is {' and '.join(map(str, shapes[i]))}" for i in (0, k)
-    ]
-    return f": {', '.join(told)}"
+    pairs = [pair for pair in zip(shapes[0], shapes[k], strict=False) if pair[0] != pair[1]]
+    first, other = pairs[0] if pairs else (f"{len(shapes[0])} parts", f"{len(shapes[k])} parts")
+    names = [name_item(dataset, indices[i]) for i in (0, k)]
+    return f": {names[0]} has {first}, {names[1]} {other}"
 
 
 def _shapes(item: Any) -> list[Any]:
