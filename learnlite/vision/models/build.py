@@ -121,6 +121,7 @@ def create_unet_model(
     weights: Any = None,
     cut: Cut = None,
     n_in: int = 3,
+    init: Init | None = nn.init.kaiming_normal_,
     **kwargs: Any,
 ) -> DynamicUnet:
     """A U-Net on the body of `arch`, for images of `img_size`; `kwargs` are of `DynamicUnet`.
@@ -130,7 +131,7 @@ def create_unet_model(
     torch.Size([1, 2, 64, 64])
     """
     return build_unet_model(
-        choose(arch, pretrained, weights), n_out, img_size, cut=cut, n_in=n_in, **kwargs
+        choose(arch, pretrained, weights), n_out, img_size, cut=cut, n_in=n_in, init=init, **kwargs
     )
 
 
@@ -232,7 +233,7 @@ def _vision_model(
     )
 
 
-@builder("unet_model", fixed={"body": None})
+@builder("unet_model", fixed={"body": None, "init": None})
 def _unet_model(
     arch: Any,
     n_out: int,
@@ -240,6 +241,7 @@ def _unet_model(
     n_in: int = 3,
     cut: Any = None,
     body: Any = None,
+    init: Any = None,
     **kwargs: Any,
 ) -> DynamicUnet:
     if body is None:
@@ -248,7 +250,7 @@ def _unet_model(
         name: named(value, _TABLES[name], name) if name in _TABLES else value
         for name, value in kwargs.items()
     }
-    return DynamicUnet(body, n_out, img_size, **options)
+    return DynamicUnet(body, n_out, img_size, init=init, **options)
 
 
 _TABLES: dict[str, dict[str, Any]] = {"act_cls": ACTIVATIONS, "norm_type": NORM_TYPES}

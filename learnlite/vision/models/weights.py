@@ -85,10 +85,9 @@ def load_into(model: nn.Module, body: nn.Module, state: State, label: str) -> No
         if name in state and state[name].shape != t.shape
     ]
     if missing or differs:
-        lacks = f"{len(missing)} of {len(needed)} are missing, the first `{missing[0]}`"
+        lacks = [f"{len(missing)} of {len(needed)} are missing, as `{name}`" for name in missing]
         raise ValueError(
-            f"the weights {label} do not fit `{type(model).__name__}`: "
-            + (lacks if missing else differs[0])
+            f"the weights {label} do not fit `{type(model).__name__}`: {[*lacks, *differs][0]}"
         )
     with torch.no_grad():
         for name, tensor in needed.items():
