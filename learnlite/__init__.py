@@ -48,6 +48,7 @@ from learnlite.callbacks import (
     TorchScheduler,
 )
 from learnlite.data import DataLoaders, Loader, Stream
+from learnlite.determinism import set_seed
 from learnlite.events import (
     CancelBackwardException,
     CancelBatchException,
@@ -242,6 +243,7 @@ __all__ = [
     "register_model",
     "register_transform",
     "rmse",
+    "set_seed",
     "slide",
     "steep",
     "top_k_accuracy",

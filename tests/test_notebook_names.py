@@ -1,7 +1,6 @@
 """What `from learnlite.vision.all import *` brings beside our own: modules, tensors, boxes."""
 
 import json
-import random
 import subprocess
 import sys
 
@@ -26,7 +25,6 @@ from learnlite.vision.all import (
     image2tensor,
     pd,
     plt,
-    set_seed,
     tensor,
 )
 
@@ -70,17 +68,6 @@ def test_numbers_arrays_and_images_become_tensors_of_their_own():
     )
     assert tensor([torch.ones(2), torch.zeros(2)]).shape == (2, 2)
     assert np.array_equal(image2tensor(PILImage.create(array)), array.transpose(2, 0, 1))
-
-
-def test_one_seed_for_all_generators():
-    def drawn():
-        return torch.rand(2).tolist(), np.random.rand(2).tolist(), random.random()  # noqa: NPY002
-
-    set_seed(2**40, reproducible=True)
-    first = drawn()
-    set_seed(2**40)
-    assert drawn() == first and not torch.backends.cudnn.benchmark
-    torch.backends.cudnn.deterministic = False
 
 
 def coco(root, files):

@@ -97,7 +97,7 @@ from learnlite.vision import *
 from learnlite.vision import models
 from learnlite.vision.annotations import get_annotations
 from learnlite.vision.models import *
-from learnlite.vision.notebook import image2tensor, pd, plt, set_seed, tensor
+from learnlite.vision.notebook import image2tensor, pd, plt, tensor
 
 __all__: list[str] = []
 __all__ += learnlite.__all__
@@ -189,7 +189,6 @@ __all__ += [
     "resnet101",
     "resnet152",
     "sequential",
-    "set_seed",
     "shutil",
     "sigmoid_range",
     "squeezenet1_0",

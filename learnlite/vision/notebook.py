@@ -1,7 +1,6 @@
-"""Names that notebooks use without an import: tensors, seeds, modules that load when needed."""
+"""Names that notebooks use without an import: tensors, modules that load when needed."""
 
 import importlib
-import random
 from typing import Any
 
 import numpy as np
@@ -66,22 +65,3 @@ def image2tensor(image: Image.Image) -> Tensor:
     torch.Size([3, 4, 6])
     """
     return to_element(image).as_subclass(Tensor)
-
-
-def set_seed(seed: int, reproducible: bool = False) -> None:
-    """Seed torch, numpy and Python; with `reproducible` cuDNN takes no quicker, less certain way.
-
-    Loaders need it only if they were made without a `seed`, which they draw from torch.
-
-    >>> set_seed(3)
-    >>> first = torch.rand(1), random.random()
-    >>> set_seed(3)
-    >>> first == (torch.rand(1), random.random())
-    True
-    """
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  this old generator is what it is for
-    random.seed(seed)
-    if reproducible:
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
