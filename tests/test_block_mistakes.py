@@ -225,7 +225,7 @@ def test_names_of_folders_cannot_write_on_the_terminal(tmp_path, capsys):
             r"the labels of boxes are a list, one for each box, got '\w+'; give `\['\w+'\]`",
         ),
         (lambda root: block().dataloaders(root, batch_size=4), "did you mean `bs`"),
-        (lambda root: block().dataloaders(root, item_tfm=Resize(8)), "`DataBlock` takes `item_tfms`"),
+        (lambda root: block().dataloaders(root, item_tfm=1), "`DataBlock` takes `item_tfms`"),
         (lambda root: block(item_tfms=aug_transforms()), "as one of `batch_tfms`"),
         (lambda root: block(batch_tfms=Resize(8)), "`Resize` changes single items; give it as"),
         (

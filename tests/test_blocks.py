@@ -87,6 +87,16 @@ def boxed(*targets, **tfms):
     ).dataloaders(items, bs=2, shuffle=False, device="cpu")
 
 
+def test_boxes_of_one_class_are_told_from_the_background():
+    pictures = [np.zeros((32, 32, 3), np.uint8)] * 8
+    dls = DataBlock(
+        (ImageBlock, BBoxBlock, BBoxLblBlock),
+        n_inp=1,
+        get_y=[lambda _: [[1, 1, 9, 9]], lambda _: ["dog"]],
+    ).dataloaders(pictures, bs=2)  # a warning of one class would be an error
+    assert dls.vocab == ["#na#", "dog"]
+
+
 ONE_EACH = [([[1, 1, 2, 2]], ["dog"]), ([[1, 1, 2, 2]], ["cat"])]
 
 

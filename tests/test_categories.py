@@ -14,8 +14,10 @@ from learnlite.data.categories import (
     RegressionSetup,
     from_state,
 )
+from learnlite.data.splits import EndSplitter
 from learnlite.data.vocab import NA, Vocab
 from learnlite.vision.blocks import CategoryBlock, MaskBlock
+from learnlite.vision.datablock import DataBlock
 
 PATHS = ["a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg"]
 
@@ -351,3 +353,12 @@ def test_they_show_their_classes():
     assert repr(Categorize(["a", "b"])) == "Categorize(2 classes: 'a', 'b')"
     assert repr(MultiCategorize(map(str, range(20)))).endswith("'9', ...)")
     assert repr(EncodedMultiCategorize(["a"])) == "EncodedMultiCategorize(1 class: 'a')"
+
+
+def test_a_warning_names_the_line_of_the_user_however_deep_its_cause_lies():
+    items = [f"{i}.jpg" for i in range(4)]
+    block = DataBlock(CategoryBlock, get_x=lambda item: "cat", splitter=EndSplitter(0.5))
+    for make in (lambda: Categorize().setup(["cat", "cat"]), lambda: block.datasets(items)):
+        with pytest.warns(UserWarning, match="one class only") as caught:
+            make()
+        assert [warning.filename for warning in caught] == [__file__]

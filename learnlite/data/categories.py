@@ -6,16 +6,16 @@ which `from_state` makes it again.
 """
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from learnlite.data.labels import is_missing, plain
 from learnlite.data.vocab import NA, Labelled, Vocab
+from learnlite.data.warn import warn
 from learnlite.data.wording import quoted, short
 
 __all__ = [
@@ -63,7 +63,7 @@ class _Classes:
 class _FoundClasses(_Classes, ABC):
     """What finds the classes in the labels, if they are not given."""
 
-    exclusive: ClassVar[bool] = False
+    exclusive: bool = False
     """Whether a label is one class, so that a single class leaves nothing to tell apart."""
     sort: bool = True
 
@@ -88,10 +88,9 @@ class _FoundClasses(_Classes, ABC):
             self._vocab = Vocab.found(sets[0].labels, sort=self.sort, add_na=self.add_na)
         _check(self.vocab, sets, add_na=self.add_na)
         if self.exclusive and len(self.vocab) - self.add_na == 1:
-            warnings.warn(
+            warn(
                 f"there is one class only, {quoted(self.vocab[-1])}: nothing to tell apart; "
-                "look at how labels are read",
-                stacklevel=2,
+                "look at how labels are read"
             )
 
     @abstractmethod

@@ -4,7 +4,6 @@ Each is called with the items and gives two lists of indices, `(train, valid)`. 
 user's may do the same; `checked_split` looks at what it gives.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from learnlite.data.shares import (
 )
 from learnlite.data.strata import check_one_each, subset
 from learnlite.data.tables import column, each_of
+from learnlite.data.warn import warn
 from learnlite.data.wording import did_you_mean, named, quoted, short
 
 __all__ = [
@@ -181,7 +181,7 @@ class FileSplitter:
             )
             if not seen:
                 raise ValueError(f"{message}; the items are such as {_item(items, 0)}")
-            warnings.warn(message, stacklevel=2)
+            warn(message)
         return _by_truth(found, f"`{self.fname}`")
 
     def _names(self) -> set[str]:

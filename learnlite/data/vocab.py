@@ -1,6 +1,5 @@
 """Which classes there are, in which order, and what is wrong with the labels of a data set."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from learnlite.data.labels import is_missing, plain
 from learnlite.data.tables import is_pandas
+from learnlite.data.warn import warn
 from learnlite.data.wording import did_you_mean, named, quoted, short
 
 NA = "#na#"
@@ -109,10 +109,9 @@ class Vocab(tuple[Any, ...]):
             told = " and ".join(
                 f"{quoted(repr(label))} (`{type(label).__name__}`)" for label in kinds.values()
             )
-            warnings.warn(
+            warn(
                 f"the labels are of several types, as {told}: what looks the same may be two "
-                "classes; make them one type",
-                stacklevel=3,
+                "classes; make them one type"
             )
         return vocab
 
@@ -183,18 +182,16 @@ class Labelled:
                 f"{self._first(label)}), which{others} {vocab.lacks(label)}"
             )
         if n_unknown := sum(counts[label] for label in unknown):
-            warnings.warn(
+            warn(
                 f"{n_unknown:,} of the {self.which} set's labels count as `{NA}`: "
-                f"{named(map(repr, unknown))}",
-                stacklevel=4,
+                f"{named(map(repr, unknown))}"
             )
         lacking = [label for label in vocab if label not in counts and label != NA]
         if lacking:
             result = "cannot be learned" if self.which == "training" else "is not validated"
-            warnings.warn(
+            warn(
                 f"no item of the {self.which} set is of class {named(lacking)}, which so {result}; "
-                "look at the split, and at how labels are read",
-                stacklevel=4,
+                "look at the split, and at how labels are read"
             )
 
     def counts(self) -> Counter[Any]:

@@ -1,11 +1,11 @@
 """Images that do not open: others take their places, and none of it is silent."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
 
+from learnlite.data.warn import warn
 from learnlite.seeds import kept_rng
 from learnlite.types import Batch
 from learnlite.vision.decode import ImageError
@@ -80,10 +80,9 @@ class BadImages:
             named = [self._shown(dataset, i) for i in new[:_MOST_NAMED]]
             more = f" and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
             do, places = ("image does", "its place") if len(new) == 1 else ("images do", "theirs")
-            warnings.warn(
+            warn(
                 f"{len(new)} {do} not open, and the next one that does takes {places} "
-                f"(`on_bad_image`): {'; '.join(named)}{more}",
-                stacklevel=3,
+                f"(`on_bad_image`): {'; '.join(named)}{more}"
             )
 
     def _shown(self, dataset: ReadsItems, i: int) -> str:

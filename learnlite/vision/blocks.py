@@ -261,6 +261,7 @@ class BBoxLblBlock(_LabelBlock):
 
     def __init__(self, vocab: Sequence[Any] | None = None, add_na: bool = True) -> None:
         self.labels = Categorize(vocab, True, add_na)
+        self.labels.exclusive = False  # a place without a box is told from one class
 
     def setup(self, train: Sequence[Any], valid: Sequence[Any], items: Any, others: Any) -> None:
         pairs = [

@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from learnlite.data.reading import seed_item
 from learnlite.data.urls import home
+from learnlite.data.warn import warn
 from learnlite.seeds import seed_torch
 from learnlite.vision.blocks import Block
 from learnlite.vision.cache_key import described, source_mark
@@ -182,11 +182,10 @@ def with_cache(
     try:
         return _on_disk(sets, _DISK if limit is None else limit)
     except OSError as error:
-        warnings.warn(
+        warn(
             f"there is no image cache, as `{folder()}` cannot be written "
             f"({error.strerror or error}); set `LEARNLITE_HOME` to a folder that can, "
-            'or use `cache="memory"`',
-            stacklevel=3,
+            'or use `cache="memory"`'
         )
         return list(sets)
 

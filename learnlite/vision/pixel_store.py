@@ -13,7 +13,6 @@ import struct
 import sys
 import tempfile
 import threading
-import warnings
 import weakref
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 from learnlite.data.locks import locked
+from learnlite.data.warn import warn
 
 _MAGIC = b"learnlite pixels 2\n"
 _HEADER = struct.Struct("<20s32sQ")  # magic, key, number of slots
@@ -201,7 +201,7 @@ class PixelStore:
 
     def _warn(self, what: str, way: str = "; other images are decoded each time") -> None:
         name = "in memory" if self.path is None else f"`{self.path}`"
-        warnings.warn(f"the image cache {name} {what}{way}", stacklevel=4)
+        warn(f"the image cache {name} {what}{way}")
 
     def _file(self) -> int:
         return cast(int, self._fd)
