@@ -43,11 +43,9 @@ class FirstStage:
         self.after = ItemStage(rest, training=stage.training) if rest else None
         self.is_all = not self.random and not rest
         """Whether there is nothing to do after it."""
-
-    @property
-    def shaping(self) -> list[ItemTransform]:
+        self.shaping = self.sure or [tfm for tfm in self.random[:1] if _knows_least(tfm)]
         """The transforms that say what is kept."""
-        return self.sure or [tfm for tfm in self.random[:1] if _knows_least(tfm)]
+        self._leasts: dict[Size, Size | None] = {}
 
     def keep(self, elements: Sequence[Any], places: Sequence[int]) -> list[Kept] | None:
         """The pixels of the images and masks at `places`; None if they cannot be kept."""
@@ -122,7 +120,11 @@ class FirstStage:
         return Pending(kept.pixels, plan, kept.scale)
 
     def _least(self, size: Size) -> Size | None:
-        return self.random[0].at_least(*size) if self.shaping else None
+        if not self.shaping:
+            return None
+        if size not in self._leasts:  # photos of a set have few sizes
+            self._leasts[size] = self.random[0].at_least(*size)
+        return self._leasts[size]
 
 
 class Pending(NamedTuple):
