@@ -17,6 +17,7 @@ from learnlite.vision.all import (
     ImageDataLoaders,
     IndexSplitter,
     MultiCategoryBlock,
+    Normalize,
     PointBlock,
     RandomSplitter,
     RegexLabeller,
@@ -24,7 +25,9 @@ from learnlite.vision.all import (
     TransformBlock,
     aug_transforms,
     get_image_files,
+    imagenet_stats,
     parent_label,
+    using_attr,
 )
 from learnlite.vision.items import BlockItems
 
@@ -35,13 +38,19 @@ def root(tmp_path_factory):
 
 
 def test_summary_tells_every_step(root, capsys):
-    block(batch_tfms=aug_transforms(size=16)).summary(root, device="cpu")
+    tfms = [*aug_transforms(size=16), Normalize.from_stats(*imagenet_stats)]
+    block(batch_tfms=tfms).summary(root, device="cpu")
     text = capsys.readouterr().out
+    assert "itself" not in text and "IntToFloat" not in text and "tensor(" not in text
     for part in (
         "items: 48",
         "36 to train on, 12 to validate",
         "3 classes: blue, green, red",
-        "`parent_label` gives",
+        "block 1, target: CategoryBlock, 3 classes: blue, green, red\n",
+        "  ImageBlock: it is opened as LazyImage",
+        "  CategoryBlock: `parent_label` gives",
+        "images of bytes are floats from 0 to 1 for them",
+        "  Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])\n",
         "3 x 32 x 32 of uint8",
         "what the model gets: Tensor 4 x 3 x 16 x 16 of float32",
     ):
@@ -62,6 +71,15 @@ def test_summary_tells_which_step_failed(root, capsys, changes, step):
     with pytest.raises((ValueError, ZeroDivisionError)):
         block(**changes).summary(root, device="cpu")
     assert re.search(step, capsys.readouterr().out)
+
+
+def test_summary_names_the_item_at_which_a_step_failed(root, capsys):
+    wrong = get_image_files(root)[0]
+    files = {f.name: f for f in get_image_files(root, folders="train") if f != wrong}
+    with pytest.raises(KeyError):
+        block(get_y=using_attr(files.__getitem__, "name")).summary(root)
+    text = capsys.readouterr().out
+    assert "using_attr(__getitem__, 'name')` read the item" in text and wrong.name in text
 
 
 def test_summary_names_the_item_of_another_shape(tmp_path, capsys):

@@ -1,6 +1,5 @@
 """Labels: from a path, from a file's name, from a row of a table."""
 
-import functools
 import math
 import os
 import re
@@ -79,11 +78,20 @@ def using_attr(func: Callable[[Any], Any], attr: str) -> Callable[[Any], Any]:
     >>> using_attr(RegexLabeller(r"^(.*)_\d+"), "name")("images/great_pyrenees_173.jpg")
     'great_pyrenees'
     """
-    return functools.partial(_of_attr, func, attr)
+    return _UsingAttr(func, attr)
 
 
-def _of_attr(func: Callable[[Any], Any], attr: str, item: Any) -> Any:
-    return func(getattr(Path(item) if isinstance(item, str) else item, attr))
+class _UsingAttr:
+    def __init__(self, func: Callable[[Any], Any], attr: str) -> None:
+        self.func = func
+        self.attr = attr
+
+    def __call__(self, item: Any) -> Any:
+        return self.func(getattr(Path(item) if isinstance(item, str) else item, self.attr))
+
+    def __repr__(self) -> str:
+        name: str = getattr(self.func, "__name__", None) or repr(self.func)
+        return f"using_attr({name}, {self.attr!r})"
 
 
 class ColReader:

@@ -214,6 +214,15 @@ class Normalize(PixelTransform):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_there": {}}
 
+    def __repr__(self) -> str:
+        if self.mean is None or self.std is None:
+            return "Normalize()"
+        mean, std = (
+            ", ".join(f"{value:.4g}" for value in part.flatten().tolist())
+            for part in (self.mean, self.std)
+        )
+        return f"Normalize([{mean}], [{std}])"
+
 
 class _Standardize:
     def __init__(self, mean: Tensor, std: Tensor) -> None:
