@@ -23,6 +23,7 @@ MOST_HEADER = 4 << 20  # bytes; a header of 1,000 tensors and 20,000 classes has
 _DEEPEST = 32  # brackets of JSON in each other
 _MOST_BRACKETS = 200_000  # that open in a text, three for each tensor: they cost 300 bytes each
 _MOST_AXES = 64
+_LONGEST = 1500  # letters of a message
 _PART = 1 << 24  # bytes that are hashed or written at a time
 _CHECKSUM = "sha256"
 
@@ -49,7 +50,15 @@ _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 
 class FileError(ValueError):
-    """A file that is damaged, or that is not what it should be."""
+    """A file that is damaged, or that is not what it should be.
+
+    What it says may be the file's own words: control characters, and endless ones, are left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        short = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+        shown = (letter if letter.isprintable() or letter == "\n" else "?" for letter in short)
+        super().__init__("".join(shown))
 
 
 @dataclass(frozen=True)
@@ -329,6 +338,6 @@ def _damaged(path: Path, what: str) -> FileError:
 
 
 def _short(text: str) -> str:
-    """A text of a file as a message may hold it: no control characters, and not endless."""
+    """A text of a file as a message may hold it."""
     short = text if len(text) <= 80 else f"{text[:77]}…"
-    return "".join(letter if letter.isprintable() else "?" for letter in short)
+    return short.replace("\n", "?")

@@ -6,6 +6,7 @@ Prints a line of JSON for each file and loader: what came of it, and what was do
 import contextlib
 import difflib  # noqa: F401  what errors import when they are put into words
 import encodings.cp437  # noqa: F401  of the names in zip archives
+import importlib.util
 import json
 import os
 import resource
@@ -274,6 +275,8 @@ def warm_up(group: str, folder: Path) -> None:
         learn.fit(1, 1e-3, resume=None)
         learn.export("warm.ll")
     load_learner(folder / "warm.ll")
+    if importlib.util.find_spec("timm") is not None:
+        importlib.import_module("timm")
     with contextlib.suppress(Exception):
         create_vision_model("torchvision/squeezenet1_1", 2, pretrained=False)
     for name in ("warm.pth", "warm.ll"):

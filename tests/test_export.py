@@ -1,6 +1,4 @@
 import copy
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from learnlite import (
     Learner,
     MSELossFlat,
     load_learner,
+    register_model,
     tensor_file,
 )
 from learnlite.export import ExportError
@@ -125,6 +124,13 @@ def test_weights_of_every_type_come_back(tmp_path: Path) -> None:
     with learn.no_logging():
         path = learn.export()
     assert same_bits(load_learner(path, model=make()).model, learn.model)
+
+
+def test_a_model_of_short_floats_stays_one(tmp_path: Path) -> None:
+    model = Linear(4, 2).bfloat16()
+    x = torch.randn(3, 4).bfloat16()
+    again = load_learner(of_tensors(tmp_path, model).export()).model
+    assert again.weight.dtype is torch.bfloat16 and torch.equal(again(x), model(x))
 
 
 def test_a_compiled_model_is_exported_as_what_was_compiled(tmp_path: Path) -> None:
@@ -241,16 +247,11 @@ def test_a_given_model_must_fit_and_be_an_instance(tmp_path: Path) -> None:
 
 def test_a_registered_model_that_is_not_known_where_it_is_loaded_is_named(tmp_path: Path) -> None:
     path = of_tensors(tmp_path).export()
-    code = f"from learnlite import load_learner; load_learner({str(path)!r})"
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent.parent,
-    )
-    assert "needs the model `exported/linear`, which is not registered here" in run.stderr
-    assert '@register_model("exported/linear")' in run.stderr
+    note = note_of(path)
+    note["model"]["name"] = "elsewhere/net"
+    with pytest.raises(FileError, match=r"needs the model `elsewhere/net`, which is not reg") as at:
+        load_learner(with_note(path, note))
+    assert '@register_model("elsewhere/net")' in str(at.value) and "model=…" in str(at.value)
 
 
 def test_parameters_without_a_size_are_refused(tmp_path: Path) -> None:
@@ -329,12 +330,32 @@ def test_files_of_other_programs_are_told_apart(tmp_path: Path) -> None:
         load_learner(tmp_path / "plain")
 
 
-def test_a_recipe_that_asks_for_more_than_the_file_holds_takes_no_memory(tmp_path: Path) -> None:
+@register_model("exported/counted")
+def counted(n: int) -> nn.Module:
+    """A model that needs numbers to be built, so that it cannot be without memory."""
+    return nn.Linear(4, int(torch.ones(n).sum().item()))
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "says"),
+    [
+        ("exported/linear", {"n_in": 10**6, "n_out": 10**6}, "`weight` is \\(2, 4\\) in the file"),
+        ("exported/counted", {"n": 10**9}, "much larger than the weights in it"),
+    ],
+)
+def test_a_recipe_that_asks_for_more_than_the_file_holds_takes_no_memory(
+    tmp_path: Path, name: str, args: dict[str, int], says: str
+) -> None:
     path = of_tensors(tmp_path).export()
     note = note_of(path)
-    note["model"]["args"] = {"n_in": 10**6, "n_out": 10**6}
-    with pytest.raises(FileError, match="much larger than the weights in it"):
+    note["model"] |= {"name": name, "args": args}
+    with pytest.raises(FileError, match=says):
         load_learner(with_note(path, note))
+
+
+def test_a_model_that_needs_numbers_to_be_built_comes_back(tmp_path: Path) -> None:
+    model = counted(2)
+    assert same_bits(load_learner(of_tensors(tmp_path, model).export()).model, model)
 
 
 @pytest.mark.parametrize("args", [{"n_in": -4, "n_out": 2}, {"n_in": "4", "n_out": 2}, {"x": 1}])

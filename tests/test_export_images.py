@@ -315,7 +315,7 @@ HOSTILE: list[tuple[list[Any], Any, str]] = [
     (["loss"], None, "tells nothing of its loss"),
     (["model", "same"], {"0.weight": "nothing"}, "which is not"),
     (["model", "name"], "torch.load", "is not registered here"),
-    (["model", "args"], {"n_out": 10**10}, "much larger than the weights"),
+    (["model", "args"], {"n_out": 10**10}, "shape differs"),
     (["model", "args"], {"n_out": 3}, "shape differs"),
     (["model", "args"], [], "as the arguments of its model"),
     (["format"], "1", "number of its format"),

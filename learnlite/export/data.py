@@ -129,7 +129,7 @@ def tell_data(dls: DataLoaders) -> Told:
 def make_data(told: Any) -> DataLoaders:
     """Loaders without data, from what `tell_data` told."""
     kind = cast(Told, told).get("kind") if isinstance(told, dict) else None
-    if kind not in _FORMS or cast(Told, told).get("batch_tfms"):
+    if str(kind) not in _FORMS or cast(Told, told).get("batch_tfms"):
         enter_rooms()
     form = _FORMS.get(kind) if isinstance(kind, str) else None
     if form is None:
@@ -182,7 +182,7 @@ def made_common(told: Told) -> Told:
     for name, fits in wanted.items():
         if not fits(told.get(name)):
             raise FileError(f"the file has {short(told.get(name))} as `{name}` of its data")
-    found = {name: told[name] for name in wanted}
+    found = {name: told.get(name) for name in wanted}
     return {"label": found.pop("labels"), **found}
 
 

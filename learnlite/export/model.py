@@ -17,6 +17,7 @@ from learnlite.tensor_file import FileError, TensorFile
 
 _SPARE = 64 << 20  # bytes that building a model may take beside its weights, as for tables
 _UNUSED = 1 << 30  # and such as are not used, as by the classifier that a body is cut from
+_COMPILED = "_orig_mod."  # stands in the names of a compiled model's weights
 _SPARE_TENSORS = 10_000
 
 
@@ -85,8 +86,9 @@ def make_model(told: Told, given: nn.Module | None, file: TensorFile) -> nn.Modu
 
 def load_weights(model: nn.Module, told: Told, file: TensorFile) -> None:
     """Read the weights into the model that `make_model` gave."""
-    tensors = file.tensors(sealed=True)
     same = _same_names(told, file)
+    _take_types(model, file, same)
+    tensors = file.tensors(sealed=True)
     state = tensors | {name: tensors[first] for name, first in same.items()}
     checkpoint.load_weights(model, state)
 
@@ -120,6 +122,21 @@ def _check_shapes(model: nn.Module, file: TensorFile, same: Mapping[str, str]) -
         checkpoint.check_model(model, shapes | {n: shapes[first] for n, first in same.items()})
     except ValueError as error:
         raise FileError(f"{file.path}: {error}") from None
+
+
+def _take_types(model: nn.Module, file: TensorFile, same: Mapping[str, str]) -> None:
+    """Let the model's weights be floats as long as those of the file, which may be of 16 bits."""
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        name = name.replace(_COMPILED, "")
+        dtype = file.entries[same.get(name, name)].dtype
+        if dtype is tensor.dtype:
+            continue
+        if not (dtype.is_floating_point and tensor.is_floating_point()):
+            raise FileError(
+                f"{file.path}: {quoted(name)} is of {dtype} in the file, of {tensor.dtype} in the "
+                "model"
+            )
+        tensor.data = tensor.data.to(dtype)
 
 
 class _Frugal(TorchDispatchMode):
@@ -189,7 +206,7 @@ def _changed_since(recipe: Recipe, model: nn.Module) -> str | None:
 def _modules(model: nn.Module) -> dict[str, str]:
     """Each module by name, as `repr` tells it without those in it."""
     return {
-        name.replace("_orig_mod.", "").removesuffix("_orig_mod"): _told(_plain(module))
+        name.replace(_COMPILED, "").removesuffix("_orig_mod"): _told(_plain(module))
         for name, module in model.named_modules()
     }
 
