@@ -16,6 +16,7 @@ from learnlite.vision.all import (
     RandomSplitter,
     Resize,
     SegmentationDataLoaders,
+    aug_transforms,
     get_image_files,
     parent_label,
 )
@@ -98,6 +99,9 @@ def test_a_share_may_stand_in_fourth_place(root):
             "`path` is the folder of the data, got 8",
         ),
         (lambda root: block().dataloaders(root, item_tfm=1), "`DataBlock` takes `item_tfms`: give"),
+        (lambda root: aug_transforms(max_rotat=10), "`aug_transforms` has .* mean `max_rotate`"),
+        (lambda root: block().dataloaders(root).show_batch(rows=2), "did you mean `nrows`"),
+        (lambda root: block().dataloaders(root).train.show_batch(n=4), "did you mean `max_n`"),
         (lambda root: block().dataloaders(root, order=1), "no argument `order`"),
     ],
 )

@@ -1,8 +1,9 @@
 """The usual augmentation of photos by one call, and boxes of noise."""
 
 from collections.abc import Iterable
+from inspect import signature
 from math import isfinite
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Never
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from learnlite.vision.affine import (
 from learnlite.vision.fuse import PixelOp, PixelTransform
 from learnlite.vision.lighting import Brightness, Contrast
 from learnlite.vision.sampling import Size
+from learnlite.vision.settings import refuse_unknown
 
 
 def aug_transforms(
@@ -40,6 +42,7 @@ def aug_transforms(
     pad_mode: str = "reflection",
     batch: bool = False,
     min_scale: float = 1.0,
+    **unknown: Never,
 ) -> list[BatchTransform]:
     """Flip, warp, rotate, zoom, brightness and contrast, as suits photos of most things.
 
@@ -51,6 +54,7 @@ def aug_transforms(
     [Flip(mode='bilinear', pad_mode='reflection', p=0.5, batch=False),
      Zoom(mode='bilinear', pad_mode='reflection', p=0.75, batch=False, min_zoom=1.0, max_zoom=1.1)]
     """
+    refuse_unknown("aug_transforms", unknown, signature(aug_transforms).parameters)
     numbers = {
         "mult": mult,
         "max_rotate": max_rotate,

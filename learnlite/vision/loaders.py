@@ -1,5 +1,6 @@
 """Loaders of images: they know how to show and to decode what they give."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from learnlite.vision.batch_tfms import BatchTfms
 from learnlite.vision.blocks import Block
 from learnlite.vision.items import BlockItems
 from learnlite.vision.loader import BlockLoader
+from learnlite.vision.settings import refuse_near
 from learnlite.vision.show import n_shown, show_items, show_predictions
 
 
@@ -83,6 +85,7 @@ class BlockLoaders(DataLoaders):
                 f"`show_batch` takes a batch first, got {batch}; for so many pictures give "
                 f"`max_n={batch}`"
             )
+        refuse_near("show_batch", settings, signature(BlockLoaders.show_batch).parameters)
         if batch is None:
             loader = self.loaders[dl]
             often = n if unique else None

@@ -50,6 +50,10 @@ _OTHER_NAMES = {
     "vocab": "codes",
     "workers": "num_workers",
 }
+_OF_IMSHOW = (
+    *("cmap", "norm", "aspect", "interpolation", "alpha", "vmin", "vmax", "origin", "extent"),
+    *("filternorm", "filterrad", "resample", "url", "zorder", "label", "visible"),
+)
 _OF_BLOCKS = (
     *("blocks", "get_items", "get_x", "get_y", "getters", "splitter", "n_inp"),
     *("item_tfms", "batch_tfms"),
@@ -68,6 +72,19 @@ def refuse_unknown(function: str, given: Iterable[str], known: Iterable[str]) ->
     for name in given:
         if name not in known:
             raise TypeError(f"`{function}` has no argument `{name}`{_meant(name, known)}")
+
+
+def refuse_near(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that look like arguments of the function; others go on to matplotlib.
+
+    >>> refuse_near("show_batch", ["alpha", "rows"], ["max_n", "nrows", "ncols"])
+    Traceback (most recent call last):
+    ...
+    TypeError: `show_batch` has no argument `rows`; did you mean `nrows`?
+    """
+    known = [name for name in known if name not in ("self", "settings", "batch")]
+    near = [name for name in given if name not in _OF_IMSHOW and _meant(name, known)]
+    refuse_unknown(function, near, known)
 
 
 def _meant(name: str, known: list[str]) -> str:
