@@ -17,7 +17,7 @@ from learnlite.dispatch import Callbacks
 from learnlite.events import Order
 from learnlite.progress import Progress
 from learnlite.state import LoopState
-from learnlite.types import EpochLoader, counted
+from learnlite.types import EpochLoader
 
 _FORMAT = 2
 _ABOUT = {"format", "torch", "device", "run", "arguments", "seed", "loaders", "shown"}
@@ -162,7 +162,7 @@ def _tell_differences(learn: LoopState, state: dict[str, Any]) -> None:
     if batches and not isinstance(learn.dls.train, EpochLoader):
         learn.say(
             f"a `{type(learn.dls.train).__name__}` cannot begin in the middle: it reads "
-            f"{counted(batches, 'batch')} again to come to where it was"
+            f"{batches} of its batches again to come to where it was"
         )
     seeds = [dl.seed if isinstance(dl, Loader) else None for dl in learn.dls.loaders]
     if any(a != b for a, b in zip(seeds, state["loaders"], strict=False) if None not in (a, b)):

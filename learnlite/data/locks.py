@@ -8,6 +8,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PAUSE = 0.1  # seconds between two tries
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked process, as a loader's worker: it must not hold what its parent held."""
+    for file in _held:
+        with suppress(OSError):
+            os.close(file)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -26,9 +39,11 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Generator[N
     """
     lock = path.with_name(f".{path.name}.lock")
     file = _take(lock, waiting)
+    _held.add(file)
     try:
         yield
     finally:
+        _held.discard(file)
         with suppress(OSError):  # Windows removes no open file; then the next holder will
             lock.unlink()
         os.close(file)
