@@ -109,6 +109,8 @@ class Callback:
     """What it drives alone (`"lr"`): two callbacks that drive one thing are refused."""
     refuses: Mapping[str, str] = MappingProxyType({})
     """Things that it cannot stand beside a callback that drives them, and the reason why."""
+    of_weights: bool = False
+    """Whether what it keeps is made of the weights, and goes back with them: an average."""
     run_train: bool = True
     """Whether the events of training batches reach it."""
     run_valid: bool = True

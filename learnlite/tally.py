@@ -30,7 +30,12 @@ class Smoothed:
         """Take in `value`; gives the mean so far."""
         self._sum = self.beta * self._sum + (1 - self.beta) * value
         self._weight = self.beta * self._weight + (1 - self.beta)
-        return self._sum / self._weight
+        return self.mean
+
+    @property
+    def mean(self) -> float:
+        """The mean so far; nan before the first value."""
+        return self._sum / self._weight if self._weight else float("nan")
 
 
 class LossLog:

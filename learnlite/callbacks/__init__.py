@@ -16,6 +16,7 @@ from learnlite.callbacks.mix import CutMix, CutMixUp, MixUp
 from learnlite.callbacks.model import BnFreeze, ChannelsLast, Compile
 from learnlite.callbacks.precision import MixedPrecision
 from learnlite.callbacks.record import Recorder
+from learnlite.callbacks.rollback import RollBack
 from learnlite.callbacks.schedule import ParamScheduler, TorchScheduler
 from learnlite.callbacks.sharpness import SAM
 from learnlite.callbacks.show import ProgressBar, ProgressCallback, ShowGraph, ShowGraphCallback
@@ -62,6 +63,7 @@ __all__ = [
     "RandomErasing",
     "Recorder",
     "ReduceLROnPlateau",
+    "RollBack",
     "SaveModel",
     "SaveModelCallback",
     "ShortEpoch",

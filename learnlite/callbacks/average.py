@@ -31,6 +31,7 @@ class EMA(Callback):
 
     order = Order.OPTIM + 5  # before the end of the fit loads a best model
     controls = ("average",)
+    of_weights = True
     run_valid = False
 
     def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
@@ -103,6 +104,7 @@ class SWA(Callback):
 
     order = Order.OPTIM + 5
     controls = ("average", "final weights")
+    of_weights = True
     run_train = False
 
     def __init__(self, start: float = 0.75) -> None:

@@ -62,6 +62,7 @@ class Recorder(Callback):
         self.log: list[Any] = []
         self._epochs: list[int] = []
         self._losses = LossLog()
+        self._undone: list[list[int]] = []
         self._smoothed = Smoothed(self.beta)
         self._smooth: list[float] = []
         self._train_loss = MeanLoss("loss")
@@ -80,9 +81,22 @@ class Recorder(Callback):
     @property
     def losses(self) -> list[float]:
         """The smoothed loss after every training batch."""
-        raw = self._losses.values()
-        self._smooth += [self._smoothed.add(loss) for loss in raw[len(self._smooth) :]]
+        for i, loss in enumerate(self._losses.values()[len(self._smooth) :], len(self._smooth)):
+            counts = not self._undone or not self._is_undone(i)
+            self._smooth.append(self._smoothed.add(loss) if counts else self._smoothed.mean)
         return self._smooth
+
+    def undo(self, n: int) -> None:
+        """Leave the last `n` batches out of the mean: `RollBack` has taken their steps back.
+
+        What was measured of each of them stays: `raw_losses`.
+        """
+        end = len(self._losses.values())
+        self._undone.append([end - n, end])
+        self._smoothed, self._smooth = Smoothed(self.beta), []
+
+    def _is_undone(self, batch: int) -> bool:
+        return any(first <= batch < end for first, end in self._undone)
 
     def smooth_loss(self) -> float:
         """The smoothed training loss now; nan before the first batch. Reads the device."""
@@ -156,6 +170,7 @@ class Recorder(Callback):
             "epochs": self._epochs,
             "hypers": self.hypers,
             "losses": self._losses.values(),  # host sync: once a checkpoint
+            "undone": self._undone,
             "train": self._train_sums(),
         }
 
@@ -169,6 +184,7 @@ class Recorder(Callback):
         for name, values in state["hypers"].items():
             self.hypers.setdefault(name, [])[:] = values  # in place: each has its reader
         self._losses.restore(state["losses"])
+        self._undone = state["undone"]
         self._smoothed, self._smooth = Smoothed(self.beta), []
         if state["train"]:
             self._train_loss.load_state_dict(state["train"]["loss"])
@@ -263,7 +279,10 @@ class Recorder(Callback):
     def _warn_of_nan(self) -> None:
         """Once a fit, and not if it was ended for that: a loss of nan comes back from nowhere."""
         raw, begin = self._losses.values(), self.iters[-1] if self.iters else 0
-        bad = next((i for i in range(begin, len(raw)) if not isfinite(raw[i])), None)
+        bad = next(
+            (i for i in range(begin, len(raw)) if not (isfinite(raw[i]) or self._is_undone(i))),
+            None,
+        )
         if bad is not None and not self._warned and self.learn.cancelled is None:
             self._warned = True
             warnings.warn(
