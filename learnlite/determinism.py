@@ -113,7 +113,7 @@ def _limits() -> tuple[str, ...]:
     """What no setting can promise, or what was set too late, on this machine."""
     n_threads = torch.get_num_threads()
     limits = [
-        f"the same bits with another number of threads (`torch.get_num_threads()`): here {n_threads}",
+        f"the same bits with other than {n_threads} threads (`torch.get_num_threads()`)",
         "the same bits with another version of torch, or on another kind of processor or device",
         "what draws from a generator of its own, as `np.random.default_rng()` without a seed",
         "what depends on time or on the order of files, as `os.listdir` without `sorted`",

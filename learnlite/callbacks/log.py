@@ -184,7 +184,8 @@ class CSVLogger(Callback):
         self._close()
         file = self._open()
         now = os.fstat(file.fileno())
-        if (now.st_dev, now.st_ino) == self._known:
+        # A new file may have got the number of the one that was removed; but it is empty.
+        if (now.st_dev, now.st_ino) == self._known and now.st_size >= self._end > 0:
             file.truncate(self._end)
         elif now.st_size:
             raise OSError("another file has come in its place")
