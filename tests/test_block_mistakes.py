@@ -217,6 +217,12 @@ def test_names_of_folders_cannot_write_on_the_terminal(tmp_path, capsys):
             "the last block is `ImageBlock`",
         ),
         (lambda root: block(get_y="label"), r"column of a table give `ColReader\('label'\)`"),
+        (lambda root: block(get_y="parent_label"), "without quotes: `get_y=parent_label`"),
+        (lambda root: block(get_items=get_image_files(root)), "leave it out, and give the list as"),
+        (lambda root: Normalize.from_stats(imagenet_stats), "with a star, as `Normalize.from_st"),
+        (lambda root: Normalize(imagenet_stats), r"with a star: `Normalize\(\*imagenet_stats\)`"),
+        (lambda root: MultiCategoryBlock(["a"]), r"`MultiCategoryBlock\(vocab=\['a'\]\)`"),
+        (lambda root: RegexLabeller("(a"), "the pattern `.a` is no regular expression: missing"),
         (lambda root: block(get_x=[3]), "`get_x` is a function of an item, got 3$"),
         (lambda root: block(get_items="*.jpg"), "`get_items` is a function of an item"),
         (lambda root: block(splitter=RandomSplitter), r"as `RandomSplitter\(\.\.\.\)`"),
@@ -273,6 +279,12 @@ def test_a_message_about_a_splitter_does_not_hold_all_items():
     with pytest.raises(ValueError, match="`valid_pct` must be a share") as caught:
         RandomSplitter([f"{i}.jpg" for i in range(9999)])
     assert len(str(caught.value)) < 200
+
+
+def test_functions_of_executed_code_which_is_of_no_module_are_transforms(root):
+    scope = {"block": block, "root": root}
+    exec("made = block(item_tfms=lambda x: x, batch_tfms=lambda b, k, t: b)", scope)
+    assert scope["made"].datasets(root).train[0][0].shape[0] == 3
 
 
 def test_a_seed_of_numpy_is_the_same_seed(root):

@@ -730,3 +730,9 @@ def test_a_real_set_comes_out_whole(test_data: Path, tmp_path: Path) -> None:
         f"{path.name}/{f.relative_to(path).as_posix()}": f.stat().st_size
         for f in get_image_files(path)
     } == sizes
+
+
+def test_an_address_that_has_no_name_is_told_with_the_nearest():
+    with pytest.raises(AttributeError, match="`URLs` has no `IMAGENETE`; did you mean `IMAGENETTE"):
+        _ = URLs.IMAGENETE
+    assert not hasattr(URLs, "nothing_like_it")

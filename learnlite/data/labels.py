@@ -49,7 +49,10 @@ class RegexLabeller:
     """
 
     def __init__(self, pat: str | re.Pattern[str], match: bool = False) -> None:
-        self.pat = re.compile(pat)
+        try:
+            self.pat = re.compile(pat)
+        except re.error as error:
+            raise ValueError(f"the pattern `{pat}` is no regular expression: {error}") from None
         self.match = match
         if not self.pat.groups:
             raise ValueError(

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from learnlite.data.wording import did_you_mean, quoted
+
 _S3 = "https://s3.amazonaws.com/fast-ai-"
 _SAMPLES, _CLASSES, _PLACES, _COCO = (
     f"{_S3}{bucket}/" for bucket in ("sample", "imageclas", "imagelocal", "coco")
@@ -55,7 +57,15 @@ class Check:
         return ""
 
 
-class URLs:
+class _Named(type):
+    """Says which name was perhaps meant."""
+
+    def __getattr__(cls, name: str) -> str:
+        known = [known for known in vars(cls) if known.isupper()]
+        raise AttributeError(f"`URLs` has no {quoted(name)}{did_you_mean(name, known)}")
+
+
+class URLs(metaclass=_Named):
     """The addresses of data sets for vision, by fastai's names.
 
     >>> URLs.IMAGENETTE_160

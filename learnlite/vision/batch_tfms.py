@@ -157,7 +157,10 @@ class Normalize(PixelTransform):
         std: Sequence[float] | Tensor | None = None,
     ) -> None:
         if (mean is None) != (std is None):
-            raise ValueError("`Normalize` needs both `mean` and `std`, or neither; got one")
+            raise ValueError(
+                "`Normalize` needs both `mean` and `std`, or neither; got one; of a pair give both "
+                "with a star: `Normalize(*imagenet_stats)`"
+            )
         self.mean = None if mean is None else _channels(mean)
         self.std = None if std is None else _channels(std)
         if self.mean is not None and self.std is not None:
@@ -171,8 +174,15 @@ class Normalize(PixelTransform):
         self._there: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def from_stats(cls, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Self:
+    def from_stats(
+        cls, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor | None = None
+    ) -> Self:
         """By known statistics: `Normalize.from_stats(*imagenet_stats)`."""
+        if std is None:
+            raise TypeError(
+                "`from_stats` takes the means and the deviations: with a star, as "
+                "`Normalize.from_stats(*imagenet_stats)`"
+            )
         return cls(mean, std)
 
     @torch.no_grad()
@@ -276,6 +286,11 @@ def _flat(tfms: Any) -> list[BatchTransform]:
     return [cast(BatchTransform, tfms)]
 
 
+def _is_ours(function: Any) -> bool:
+    """Whether it is a function of this library with a name; code of `exec` is of no module."""
+    return (function.__module__ or "").startswith("learnlite.") and "<" not in function.__qualname__
+
+
 def _check_callable(tfm: Any) -> None:
     form = "a batch transform is called as `tfm(batch, kinds, training)`"
     if isinstance(tfm, type):
@@ -283,7 +298,7 @@ def _check_callable(tfm: Any) -> None:
         raise TypeError(f"{form}, got the class `{name}`; call it: `{name}(…)`")
     if not callable(tfm):
         raise TypeError(f"{form}, got {tfm!r}")
-    if isfunction(tfm) and tfm.__module__.startswith("learnlite.") and "<" not in tfm.__qualname__:
+    if isfunction(tfm) and _is_ours(tfm):
         name = tfm.__name__
         raise TypeError(f"`{name}` makes transforms, and is none; call it: `{name}(…)`")
     with suppress(ValueError):  # one of C does not tell what it takes

@@ -26,6 +26,15 @@ def check_function(name: str, function: Any) -> None:
     """
     if callable(function):
         return
+    if name == "get_items" and isinstance(function, list | tuple):
+        raise TypeError(
+            "`get_items` is a function of the source, got a list; leave it out, and give the list "
+            "as the source: `dataloaders(items)`"
+        )
+    if function in ("parent_label", "get_image_files", "get_files"):
+        raise TypeError(
+            f"`{name}` is a function, got its name; write it without quotes: `{name}={function}`"
+        )
     way_out = (
         f"; for a column of a table give `ColReader({function!r})`, for an attribute "
         f"`operator.attrgetter({function!r})`"

@@ -180,7 +180,10 @@ class MultiCategoryBlock(_LabelBlock):
         self, encoded: bool = False, vocab: Sequence[Any] | None = None, add_na: bool = False
     ) -> None:
         if encoded and vocab is None:
-            raise ValueError("labels that are `encoded` need the names of the classes: `vocab`")
+            names = f": `MultiCategoryBlock(vocab={encoded!r})`" if encoded is not True else ""
+            raise ValueError(
+                f"labels that are `encoded` need the names of the classes, `vocab`{names}"
+            )
         if encoded:
             self.labels = EncodedMultiCategorize(cast(Sequence[Any], vocab))
         else:

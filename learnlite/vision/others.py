@@ -103,7 +103,7 @@ def listed(tfms: Any) -> list[Any]:
         raise TypeError(
             f"an item transform is called with the item, but {tfms!r} cannot be called{meant}"
         )
-    if inspect.isfunction(tfms) and tfms.__module__.startswith("learnlite."):
+    if inspect.isfunction(tfms) and (tfms.__module__ or "").startswith("learnlite."):
         name = tfms.__name__
         if "<" not in tfms.__qualname__:  # no function made by another
             raise TypeError(f"`{name}` makes transforms, and is none; call it: `{name}(…)`")
