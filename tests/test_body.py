@@ -185,6 +185,12 @@ def test_a_network_that_takes_one_size_only_is_cut_all_the_same():
     assert feature_shape(create_body(model), size=20) == (4, 20, 20)
 
 
+def test_a_network_that_ends_with_its_maps_is_a_body_already():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    body = create_body(model)
+    assert type(body) is nn.Sequential and list(body) == list(model)
+
+
 def test_a_network_without_convolutions_is_cut_before_its_last_linear_layer():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 7), nn.ReLU(), nn.Linear(7, 2))
     assert feature_shape(create_body(model)) == (7,)

@@ -177,6 +177,13 @@ def _of_timm(name: str) -> Architecture:
             raise ValueError(f'timm has no network `{name}`; did you mean `"torchvision/{name}"`?')
         names = [*timm.list_models(), *XRESNETS]
         raise ValueError(f"timm has no network `{name}`{_did_you_mean(name, names)}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise ValueError(
+            f"timm has no weights `{name}`, but {', '.join(tags) or 'none'}"
+        ) from error
     return Architecture("timm", name, timm.create_model)
 
 

@@ -36,6 +36,16 @@ class Choice:
             load_into(model, body, self.pretrained.load(), self.pretrained.label)
         return spec, adapt_input(body, n_in, pretrained=self.pretrained is not None)
 
+    def encoder(self, n_in: int = 3, cut: Cut = None) -> tuple[Any, nn.Module]:
+        """As `body`, but timm's networks give all their maps, not the last alone."""
+        if self.found.source != "timm" or cut is not None:
+            return self.body(n_in, cut)
+        model = self.found.make(features_only=True)
+        if self.pretrained is not None and self.pretrained.load is not None:
+            load_into(model, model, self.pretrained.load(), self.pretrained.label)
+        adapted = adapt_input(model, n_in, pretrained=self.pretrained is not None)
+        return self.found.spec(model), adapted
+
 
 def choose(arch: Arch, pretrained: bool = True, weights: Any = None) -> Choice:
     """The architecture and the weights that these arguments name; nothing is loaded yet.
@@ -149,7 +159,7 @@ def build_unet_model(
     for option, table in _TABLES.items():
         if option in kwargs:
             kwargs[option] = name_of(kwargs[option], table)
-    spec, body = choice.body(n_in, cut)
+    spec, body = choice.encoder(n_in, cut)
     size = img_size if isinstance(img_size, int) else list(img_size)
     return _unet_model(
         arch=spec, n_out=n_out, img_size=size, n_in=n_in, cut=cut, body=body, **kwargs
@@ -245,7 +255,7 @@ def _unet_model(
     **kwargs: Any,
 ) -> DynamicUnet:
     if body is None:
-        _, body = Choice(find_architecture(arch)).body(n_in, cut)
+        _, body = Choice(find_architecture(arch)).encoder(n_in, cut)
     options = {
         name: named(value, _TABLES[name], name) if name in _TABLES else value
         for name, value in kwargs.items()

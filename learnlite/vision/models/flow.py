@@ -90,7 +90,7 @@ def flow_of(model: nn.Module, n_in: int = 3, size: int | None = None) -> Flow:
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> [shape[1:] for shape in flow_of(net, size=16).shapes.values()]
-    [(3, 16, 16), (4, 14, 14), (4, 1, 1), (4,), (4,)]
+    [(3, 16, 16), (4, 14, 14), (4, 1, 1), (4,)]
     """
     opened: set[str] = set()
     while True:
@@ -175,7 +175,7 @@ class _Run(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         self.at = n
         result = super().run_node(n)
-        if isinstance(result, Tensor):
+        if isinstance(result, Tensor) and n.op != "output":
             self.shapes[n] = tuple(result.shape)
         return result
 

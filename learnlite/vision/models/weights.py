@@ -277,16 +277,20 @@ def _members(enum: Any) -> str:
 
 
 def _renamed(state: State, needed: dict[str, Any]) -> State:
-    """With the names of the network: of old files, and of a network inside another."""
+    """With the names of the network: of old files, of a network inside another, of its parts."""
     first = next(iter(needed), None)
-    if first is None or (first in state and all(name in state for name in needed)):
+    if first is None or all(name in state for name in needed):
         return state
     state = {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
     inner = next((name for name in state if name.endswith(f".{first}")), None)
     if first not in state and inner is not None:
         prefix = inner.removesuffix(first)
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+        return {name.removeprefix(prefix): value for name, value in state.items()}
+    if first in state:
+        return state
+    flat = {name.replace(".", "_"): value for name, value in state.items()}  # as timm's maps have
+    ours = {name: name.removeprefix("model.").replace(".", "_") for name in needed}
+    return {name: flat[same] for name, same in ours.items() if same in flat}
 
 
 def _first_line(error: Exception) -> str:
