@@ -240,22 +240,23 @@ class Learner(Inference):
         return self
 
     def export(self, fname: str | Path = "export.ll") -> Path:
-        """Write `path/fname`, from which `load_learner` makes a learner to predict with.
+        """Write the file `fname`, from which `load_learner` makes a learner to predict with.
 
-        It holds weights, and plain values for all that is done to an item before the model; neither
-        code nor data. What cannot be told so is named.
+        A relative name is one in the current folder, as for `load_learner`. The file holds weights,
+        and plain values for all that is done to an item before the model; neither code nor data.
+        What cannot be told so is named.
         """
-        path = self.path / fname
+        path = Path(fname)
         write_learner(self, path)
         return path
 
     def to_onnx(self, fname: str | Path = "export.onnx", example: Any = None) -> Path:
-        """Write `path/fname` for ONNX runtimes: batches of bytes go in, probabilities come out.
+        """Write the file `fname` for ONNX runtimes: batches of bytes go in, probabilities come out.
 
         The batch transforms of validation are in it, those of items are not. `example` is a batch
         of inputs, taken from the data if not given.
         """
-        path = self.path / fname
+        path = Path(fname)
         write_onnx(self, path, example)
         return path
 

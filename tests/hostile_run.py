@@ -273,7 +273,7 @@ def warm_up(group: str, folder: Path) -> None:
     learn.load("warm")
     with learn.no_logging():
         learn.fit(1, 1e-3, resume=None)
-        learn.export("warm.ll")
+        learn.export(folder / "warm.ll")
     load_learner(folder / "warm.ll")
     if importlib.util.find_spec("timm") is not None:
         importlib.import_module("timm")

@@ -47,6 +47,11 @@ from learnlite.vision import (
 from learnlite.vision.item_stage import OnlyTraining
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 def batch_of(learn: Any, items: Any = PICTURES) -> tuple[Tensor, ...]:
     """The first batch of new items, as the model gets it."""
     dls = learn.dls

@@ -36,8 +36,9 @@ NAMES = ["kind", "name", "args", "size", "x", "__class__"]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with some of everything in it."""
+    folder = tmp_path_factory.mktemp("fuzz")
     learn = of_images(
-        tmp_path_factory.mktemp("fuzz"),
+        folder,
         item_tfms=[v2.Resize((18, 18)), CropPad(16)],
         batch_tfms=[
             RandomResizedCropGPU(14),
@@ -45,7 +46,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Normalize.from_stats(*imagenet_stats),
         ],
     )
-    return learn.export()
+    return learn.export(folder / "export.ll")
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:

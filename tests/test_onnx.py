@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from exported import ALIKE, of_images, of_tensors
 from torch import Tensor, nn
 
 from learnlite import load_learner
-from learnlite.export import ExportError
+from learnlite.export import ExportError, onnx
 from learnlite.vision import (
     CategoryBlock,
     ImageBlock,
@@ -19,10 +20,18 @@ from learnlite.vision import (
     Normalize,
     PILImageBW,
     PointBlock,
+    RandomResizedCropGPU,
     RegressionBlock,
+    Resize,
+    ResizeBatch,
     aug_transforms,
     imagenet_stats,
 )
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 def runtime() -> Any:
@@ -82,9 +91,30 @@ def test_making_a_graph_leaves_the_learner_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(before[n], t) for n, t in learn.model.state_dict().items())
 
 
-def test_a_batch_stage_that_resizes_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    learn = of_images(tmp_path, batch_tfms=aug_transforms(size=12))
-    with pytest.raises(ExportError, match="`ResizeBatch`; resize items instead, as by"):
+RESIZES = [
+    aug_transforms(size=12),
+    [RandomResizedCropGPU((10, 14), valid_scale=0.8), Normalize.from_stats(*imagenet_stats)],
+    [ResizeBatch(40), RandomResizedCropGPU(16, ratio=(1, 1))],
+]
+
+
+@pytest.mark.parametrize("tfms", RESIZES, ids=lambda tfms: type(tfms[0]).__name__)
+def test_a_graph_resizes_bytes_as_the_batch_stage_does(tmp_path: Path, tfms: Any) -> None:
+    learn = of_images(tmp_path, batch_tfms=tfms, item_tfms=Resize((30, 20)))
+    wanted = learn.get_preds(dl=learn.dls.test_dl(ALIKE, bs=12))[0]
+    assert torch.allclose(learn.to_program().module()(raw(learn, 12)), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("old", "new"), [(30, 12), (12, 31), (224, 128), (7, 7), (100, 99)])
+def test_bytes_are_resized_to_the_bit(old: int, new: int) -> None:
+    images = torch.randint(256, (2, 3, old, old + 3), dtype=torch.uint8)
+    wanted = F.interpolate(images, size=(new, 20), mode="bilinear", antialias=True)
+    assert torch.equal(onnx._Resized((0, 0, old, old + 3), (new, 20))(images), wanted)
+
+
+def test_a_batch_stage_that_a_graph_cannot_hold_is_named(tmp_path: Path) -> None:
+    learn = of_images(tmp_path, batch_tfms=ResizeBatch(12, mode="nearest"))
+    with pytest.raises(ExportError, match="`ResizeBatch` with `mode='nearest'`; it can resize by"):
         learn.to_program()
 
 
@@ -116,6 +146,7 @@ def numbers(_: Any) -> list[float]:
     ("changes", "name"),
     [
         ({}, "classes"),
+        ({"batch_tfms": aug_transforms(size=12)}, "resized"),
         (
             {
                 "blocks": (ImageBlock, MultiCategoryBlock),
@@ -132,8 +163,8 @@ def test_another_runtime_gives_the_same_predictions(
     tmp_path: Path, changes: dict[str, Any], name: str
 ) -> None:
     runtime()
-    normalize = Normalize.from_stats(*imagenet_stats)
-    learn = of_images(tmp_path, batch_tfms=normalize, pictures=ALIKE, **changes)
+    usual = {"batch_tfms": Normalize.from_stats(*imagenet_stats), "pictures": ALIKE}
+    learn = of_images(tmp_path, **(usual | changes))
     run = session(learn.to_onnx(f"{name}.onnx"))
     for n in (1, 2, 7):
         images = raw(learn, n)
@@ -157,6 +188,7 @@ def test_grey_images_and_learned_statistics_go_along(tmp_path: Path) -> None:
 def test_the_file_names_the_classes(tmp_path: Path) -> None:
     runtime()
     run = session(of_images(tmp_path).to_onnx())
+    assert run.get_inputs()[0].shape == ["batch", 3, 16, 16]
     assert json.loads(run.get_modelmeta().custom_metadata_map["vocab"]) == ["even", "odd"]
 
 

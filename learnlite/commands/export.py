@@ -16,6 +16,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write a trained model as ONNX or for torch.export, with its preprocessing inside."""
+    import torch
+
     from learnlite import load_learner
 
     if args.file.suffix not in (".onnx", ".pt2"):
@@ -29,5 +31,5 @@ def run(args: argparse.Namespace) -> None:
         if args.file.suffix == ".onnx":
             learn.to_onnx(args.file)
         else:
-            learn.to_torch_export(args.file)
+            torch.export.save(learn.to_program(), args.file)
     print(f"{args.file} holds {model}: images as bytes (N, 3, height, width) in, probabilities out")
