@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnlite.data.batch import map_batch
-from learnlite.export.data import NoData, tell_batch_tfms
+from learnlite.export.data import BATCH_TFMS, NoData, tell_batch_tfms
 from learnlite.export.table import ExportError, Told
 from learnlite.losses.outputs import activation_of
 from learnlite.replace import replacing
@@ -19,6 +20,8 @@ from learnlite.seeds import kept_rng
 if TYPE_CHECKING:
     from learnlite.learner import Learner
 
+Size = tuple[int, int]
+
 _PACKAGES = ("onnx", "onnxscript")
 _MOST = (1 << 31) - 1  # bytes of one ONNX file
 
@@ -26,18 +29,25 @@ _MOST = (1 << 31) - 1  # bytes of one ONNX file
 class Served(nn.Module):
     """A model with the batch stage before it and the loss's activation behind it.
 
-    `stages` are the batch transforms of validation, as an exported file tells them.
+    `stages` are the batch transforms of validation, as an exported file tells them; `canvas` is the
+    height and width of the images.
 
     >>> stages = [{"kind": "Normalize", "mean": [0.5], "std": [0.5]}]
     >>> Served(nn.Flatten(), stages, nn.Sigmoid())(torch.full((1, 1, 1, 2), 255, dtype=torch.uint8))
     tensor([[0.7311, 0.7311]])
     """
 
-    def __init__(self, model: nn.Module, stages: list[Told], activation: Any) -> None:
+    def __init__(
+        self, model: nn.Module, stages: list[Told], activation: Any, canvas: Size = (1, 1)
+    ) -> None:
         super().__init__()
         self.model = model
-        self.stages = nn.ModuleList(_stage(told) for told in _flat(stages))
+        self.stages = nn.ModuleList()
         self.activation = activation
+        for told in _flat(stages):
+            stage = _stage(told, canvas)
+            canvas = stage.size if isinstance(stage, _Resized) else canvas
+            self.stages.append(stage)
 
     def forward(self, *inputs: Tensor) -> Any:
         """The predictions for batches of each input."""
@@ -66,12 +76,53 @@ class _AsFloats(nn.Module):
         return x if x.is_floating_point() else x.float() / self.div
 
 
+class _Resized(nn.Module):
+    """A box of images of bytes in another size, to the bit as `F.interpolate` on a CPU gives it.
+
+    That works in whole numbers: first along rows, then along columns, with weights of 15 bits.
+    """
+
+    def __init__(self, box: tuple[int, int, int, int], size: Size) -> None:
+        super().__init__()
+        self.box, self.size = box, size
+        for name, old, new in (("down", box[2], size[0]), ("across", box[3], size[1])):
+            self.register_buffer(name, None if old == new else _weights(old, new))
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, left, height, width = self.box
+        x = x[..., top : top + height, left : left + width]
+        if x.is_floating_point():
+            return F.interpolate(x, size=self.size, mode="bilinear", antialias=True)
+        if self.across is not None:
+            x = _rounded(x.double() @ cast(Tensor, self.across).T)
+        if self.down is not None:
+            x = _rounded(cast(Tensor, self.down) @ x.double())
+        return x
+
+
+def _weights(old: int, new: int) -> Tensor:
+    """What each old pixel gives to each new one, in steps of a power of two."""
+    eye = torch.eye(old, dtype=torch.float64)[None, None]
+    weights = F.interpolate(eye, size=(old, new), mode="bilinear", antialias=True)[0, 0].T
+    steps = 0
+    while steps < 22 and int(0.5 + weights.max().item() * (1 << steps + 1)) < 1 << 15:
+        steps += 1
+    return (weights * (1 << steps) + 0.5).floor() / (1 << steps)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    return (x + 0.5).floor().clamp(0, 255).to(torch.uint8)
+
+
 def program_of(learn: "Learner", example: Any = None) -> torch.export.ExportedProgram:
     """The graph of a learner, for batches of any length."""
     inputs = _example(learn, example)
     with learn.callbacks.around("save"):
         model = copy.deepcopy(getattr(learn.model, "_orig_mod", learn.model)).cpu().eval()
-    served = Served(model, tell_batch_tfms(learn.dls), activation_of(learn.loss_func)).eval()
+    height, width = inputs[0].shape[-2:] if inputs[0].ndim == 4 else (1, 1)
+    served = Served(
+        model, tell_batch_tfms(learn.dls), activation_of(learn.loss_func), (height, width)
+    ).eval()
     sizes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
     try:
         with kept_rng(), torch.no_grad():
@@ -99,6 +150,9 @@ def write_onnx(learn: "Learner", path: Path, example: Any = None) -> None:
             program, dynamo=True, verbose=False, input_names=_names(program), external_data=False
         )
     proto = made.model_proto
+    for value in (*proto.graph.input, *proto.graph.output):
+        for side in value.type.tensor_type.shape.dim[:1]:
+            side.dim_param = "batch"
     if learn.dls.vocab is not None:
         entry = proto.metadata_props.add()
         entry.key, entry.value = "vocab", json.dumps(list(learn.dls.vocab), ensure_ascii=False)
@@ -122,15 +176,20 @@ def _flat(stages: list[Told]) -> list[Told]:
     ]
 
 
-def _stage(told: Told) -> nn.Module:
+def _stage(told: Told, canvas: Size) -> nn.Module:
     if told["kind"] == "Normalize":
         return _Standardized(told["mean"], told["std"])
     if told["kind"] == "IntToFloatTensor":
         return _AsFloats(told["div"])
+    if told["kind"] in ("ResizeBatch", "RandomResizedCropGPU") and told["mode"] == "bilinear":
+        tfm = BATCH_TFMS.make(told)
+        box = tfm.box(canvas) or (0, 0, *canvas)
+        return _Resized(box, tfm.size or box[2:])
     name = told.get("name", told["kind"])
+    mode = f" with `mode={told['mode']!r}`" if "mode" in told else ""
     raise ExportError(
-        f"a graph cannot hold the batch transform `{name}`; resize items instead, as by "
-        "`item_tfms=Resize(224)`, and leave `size` out of the batch transforms"
+        f"a graph cannot hold the batch transform `{name}`{mode}; it can resize by "
+        '`mode="bilinear"`, and normalize'
     )
 
 
@@ -140,7 +199,7 @@ def _example(learn: "Learner", example: Any) -> tuple[Tensor, ...]:
         pattern = learn.dls.loaders[-1]
         if not isinstance(pattern, NoData):
             example = learn.dls.split(learn.dls.raw_batch(len(learn.dls) - 1))[0]
-        elif learn.dls.kinds[:1] == ("image",):
+        elif learn.dls.kinds[:1] == ("image",) and learn.dls.n_inp == 1:
             example = next(iter(learn.dls.test_dl([torch.zeros(3, 64, 64, dtype=torch.uint8)])))
         else:
             raise ExportError(
