@@ -79,6 +79,16 @@ def test_the_model_predicts_as_its_learner_did(trained, photos, capsys, tmp_path
     assert float(row["dark"]) + float(row["light"]) == pytest.approx(1, abs=1e-4)
 
 
+def test_the_model_is_exported_for_torch(trained, tmp_path):
+    import torch
+
+    assert main(["export", str(trained), str(tmp_path / "model.pt2")]) == 0
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    probabilities = program(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    assert probabilities.shape == (2, 2)
+    assert torch.allclose(probabilities.sum(1), torch.ones(2))
+
+
 def test_a_second_run_in_the_same_folder_is_refused(trained, photos, capsys):
     before = (trained / "settings.json").read_text()
     assert train(photos, trained) == 2
@@ -123,6 +133,7 @@ def test_the_finder_says_a_rate_and_a_run_may_ask_it(photos, capsys, tmp_path):
         (["train", ".", "--subset", "2"], "--subset: it must be a part between 0 and 1, got 2"),
         (["train", ".", "--smooth", "1"], "--smooth: it must be a number from 0 to below 1"),
         (["train", "--resume"], "there is no run in"),
+        (["train", ".", "--device", "gpu"], "there is no device `gpu` here"),
         (["predict", "no.ll", "no.jpg"], "there is no file no.jpg"),
         (["export", "no.ll", "model.h5"], "`model.onnx` or `model.pt2`, got model.h5"),
     ],
@@ -146,10 +157,16 @@ def test_a_folder_without_images_is_told_before_a_run_begins(tmp_path, capsys):
     assert not list(out.iterdir())
 
 
-def test_an_architecture_that_nobody_knows_is_told(photos, tmp_path, capsys):
-    argv = ["train", str(photos), "--arch", "resnet18x", "--out", str(tmp_path / "run")]
-    assert main([*argv, "--size", "32", "--device", "cpu"]) == 2
+def test_an_architecture_that_nobody_knows_is_told_and_leaves_no_run(
+    photos, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    argv = ["train", str(photos), *QUICK, "--epochs", "1", "--lr", "1e-3", "--out", "run"]
+    assert main([*argv, "--arch", "resnet18x"]) == 2
     assert "resnet18x" in capsys.readouterr().err
+    assert main(argv) == 0  # in a folder named from here
+    assert (tmp_path / "run" / "model.ll").exists()
+    assert not (tmp_path / "run" / "run").exists()
 
 
 def test_a_table_of_files_and_numbers_is_trained_on(photos, tmp_path, capsys):

@@ -5,7 +5,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from learnlite.commands.given import RefusedError, at_least, refusing
+from learnlite.commands.given import RefusedError, at_least, device, refusing
 
 _VALID = ("valid", "val", "validation", "test")
 
@@ -33,7 +33,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=at_least(0), metavar="N", help="processes that read images"
     )
-    parser.add_argument("--device", help="as cuda, mps or cpu; the best there is, if not given")
+    parser.add_argument(
+        "--device", type=device, help="as cuda, mps or cpu; the best there is, if not given"
+    )
     parser.add_argument("--seed", type=int, default=42, metavar="S", help="default: %(default)s")
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 
 class RefusedError(Exception):
     """What is given cannot be done; the text says why, and what to give."""
@@ -51,6 +53,18 @@ def rate(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"it must be a number above 0, got {text}")
     return number
+
+
+def device(text: str) -> str:
+    """An option that names a device which this machine has."""
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise argparse.ArgumentTypeError(
+            f"there is no device `{text}` here ({first}); `learnlite doctor` says what there is"
+        ) from error
+    return text
 
 
 def writable(out: Path) -> Path:

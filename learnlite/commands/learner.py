@@ -33,7 +33,7 @@ def learner(args: argparse.Namespace, dls: Any) -> Any:
     with refusing():
         learn = vision_learner(
             dls,
-            args.arch,
+            _known(args.arch),
             pretrained=not args.scratch,
             metrics=_metrics(dls),
             path=getattr(args, "out", "."),
@@ -58,6 +58,13 @@ def found_rate(learn: Any, *, factor: float = 1.0) -> float:
 def is_classifier(dls: Any) -> bool:
     """Whether every item has one class."""
     return type(dls.blocks[-1]).__name__ == "CategoryBlock"
+
+
+def _known(arch: str) -> str:
+    """A plain name as ours or torchvision's, if it is one; else it is for timm."""
+    from learnlite.vision.models.arch import classifiers
+
+    return f"torchvision/{arch}" if arch in classifiers() else arch
 
 
 def _metrics(dls: Any) -> list[Any]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from learnlite.commands.given import RefusedError, at_least, refusing
+from learnlite.commands.given import RefusedError, at_least, device, refusing
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, help="images, or folders of them")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table with all classes")
     parser.add_argument("--bs", type=at_least(1), default=64, metavar="N")
-    parser.add_argument("--device", help="as cuda, mps or cpu (default: cpu)")
+    parser.add_argument("--device", type=device, help="as cuda, mps or cpu (default: cpu)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -20,16 +20,14 @@ class Run:
         self.settings = settings
 
     @classmethod
-    def begun(cls, folder: Path, args: argparse.Namespace) -> "Run":
-        """A new run, whose settings are written down; refused where one lies already."""
+    def new(cls, folder: Path, args: argparse.Namespace) -> "Run":
+        """A new run; refused where one lies already."""
         if (folder / _FILE).exists():
             raise RefusedError(
                 f"there is a run in {folder} already; `--resume` goes on with it, "
                 "another `--out` begins a new one"
             )
-        run = cls(folder, {name: v for name, v in vars(args).items() if name not in _FREE})
-        run.write()
-        return run
+        return cls(folder, {name: v for name, v in vars(args).items() if name not in _FREE})
 
     @classmethod
     def resumed(cls, folder: Path, args: argparse.Namespace, defaults: argparse.Namespace) -> "Run":

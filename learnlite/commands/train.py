@@ -49,15 +49,12 @@ def run(args: argparse.Namespace) -> None:
     """Train a model on images; write weights, a model to load, curves and a report."""
     started = time.perf_counter()
     out = writable(args.out)
-    if args.resume:
-        begun = Run.resumed(out, args, _defaults())
-        args = begun.args(args)
-        dls = data.loaders(args)
-    else:
-        dls = data.loaders(args)  # before a folder says that there is a run
-        begun = Run.begun(out, args)
-    print(f"{_told(dls)}; everything goes to {out}")
+    begun = Run.resumed(out, args, _defaults()) if args.resume else Run.new(out, args)
+    args = begun.args(args)
+    dls = data.loaders(args)
     learn = learner.learner(args, dls)
+    print(f"{_told(dls)}; everything goes to {out}")
+    begun.write()  # only now: what was refused is no run
     if args.lr == "auto":
         args.lr = begun.settings["lr"] = learner.found_rate(learn)
         begun.write()
