@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models import VisionTransformer, get_model, squeezenet1_1
 
 from learnlite import Callback, DataLoaders, optim
-from learnlite.recipe import build, recipe_of
+from learnlite.recipe import build, recipe_of, register_model
 from learnlite.vision import (
     DataBlock,
     ImageBlock,
@@ -348,8 +348,12 @@ def test_a_recipe_names_torchvisions_networks_and_loads_nothing(weights):
     assert not {"weights", "pretrained"} & set(recipe.args)
 
 
-def test_what_comes_from_a_function_of_the_user_has_no_recipe():
+def test_what_comes_from_a_function_of_the_user_has_a_recipe_once_it_is_registered():
     assert recipe_of(create_vision_model(small_net, 3, pretrained=False)) is None
+    registered = register_model("a_small_net")(small_net)
+    model = create_vision_model(registered, 3, pretrained=False)
+    again = build(recipe_of(model))
+    again.load_state_dict(model.state_dict())
 
 
 # --- pixels

@@ -8,6 +8,7 @@ from typing import assert_type
 from torch import Tensor, nn
 
 from learnlite import Callback, CancelFitException, DataLoaders, Learner, accuracy
+from learnlite.vision import vision_learner
 
 
 class StopWhenGood(Callback):
@@ -28,3 +29,10 @@ def train(dls: DataLoaders, model: nn.Module) -> Learner:
 
 def score(pred: Tensor, targ: Tensor) -> Tensor:
     return (pred.argmax(-1) == targ).float().mean()
+
+
+def fine_tuned(dls: DataLoaders) -> Learner:
+    learn = vision_learner(dls, "torchvision/resnet34", metrics=accuracy)
+    learn.fine_tune(3)
+    assert_type(learn, Learner)
+    return vision_learner(dls, "xresnet18", pretrained=False)
