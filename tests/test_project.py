@@ -87,6 +87,11 @@ def test_import_loads_nothing_beyond_the_standard_library_torch_and_numpy(
     assert tops - set(sys.stdlib_module_names) == set()
 
 
+def test_import_loads_few_modules_beside_its_own(imported: dict[str, list[str]]) -> None:
+    others = [name for name in imported["modules"] if name.split(".")[0] != "learnlite"]
+    assert len(others) <= 20, others
+
+
 # --- public names
 
 
@@ -137,6 +142,13 @@ UNSAFE = {"os.system", "yaml.load", "torch.hub.load", "torch.export.load", "torc
 BANNED_METHODS = {"extractall", "popen", "add_safe_globals"}
 
 
+FROM_CONSTANTS = {
+    f"learnlite/{file}": ["importlib.import_module of what is no constant"]
+    for file in ("export/data.py", "export/onnx.py", "commands/doctor.py", "vision/notebook.py")
+}
+"""Where names of modules come from a tuple or a dict in the same file."""
+
+
 def name_of(node: ast.expr) -> str:
     """`torch.load` for the expression torch.load."""
     if isinstance(node, ast.Attribute):
@@ -172,6 +184,8 @@ def risks_of_call(call: ast.Call) -> Iterator[str]:
             yield f"{name} without weights_only=True"
     elif name in UNSAFE:
         yield name
+    elif last == "import_module" and not all(isinstance(arg, ast.Constant) for arg in call.args):
+        yield f"{name} of what is no constant"
     if is_true("shell"):
         yield f"{name} with shell=True"
     if is_true("allow_pickle"):
@@ -180,7 +194,8 @@ def risks_of_call(call: ast.Call) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=in_package)
 def test_no_module_can_run_code_that_came_with_a_file(path: Path) -> None:
-    assert list(risks(path.read_text())) == []
+    known = FROM_CONSTANTS.get(in_package(path), [])
+    assert [risk for risk in risks(path.read_text()) if risk not in known] == []
 
 
 @pytest.mark.parametrize(
@@ -199,6 +214,7 @@ def test_no_module_can_run_code_that_came_with_a_file(path: Path) -> None:
         "archive.extractall(folder)",
         "numpy.load(path, allow_pickle=True)",
         "torch.serialization.add_safe_globals([Thing])",
+        "importlib.import_module(config['module'])",
     ],
 )
 def test_the_search_for_such_code_finds_it(line: str) -> None:
