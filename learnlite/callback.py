@@ -105,6 +105,8 @@ class Callback:
     """Where it stands among the others: a place of `Order` or any integer."""
     persist: tuple[str, ...] = ()
     """Names of the attributes that a checkpoint keeps: plain values and tensors."""
+    optional: bool = False
+    """Whether a fit may be resumed without it, or with it anew, though it keeps a state."""
     controls: Iterable[str] = ()
     """What it drives alone (`"lr"`): two callbacks that drive one thing are refused."""
     refuses: Mapping[str, str] = MappingProxyType({})

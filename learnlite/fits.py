@@ -72,6 +72,8 @@ class Fits(Optimizing):
                     end_with(self, state)
                 else:
                     self._saved, self._extend = state, extend
+                    for each in checkpoints:
+                        each.begins = state is None
                     self._fit()
                     for each in checkpoints:
                         each.save_end()

@@ -188,7 +188,8 @@ class Loop(LoopState):
         """A copy of all that training depends on, as plain values and tensors.
 
         In a fit it can be asked for where a batch or an epoch is over: in `after_batch` of
-        training, in `after_epoch`, and after the fit. `fit(…, resume=state)` goes on from there, in
+        training, in `after_epoch`, and after the fit; and at its begin, by the last to hear of
+        `before_fit`. `fit(…, resume=state)` goes on from there, in
         another process too, and ends with the same bits. `copy` makes the copy of each tensor.
         """
         epochs, batches = self.progress.epochs, self.progress.batches
@@ -196,7 +197,7 @@ class Loop(LoopState):
             batches += 1
         elif self._closing == "after_epoch":
             epochs, batches = epochs + 1, 0
-        elif self._open:
+        elif self._open and self._open != ["fit"]:
             raise RuntimeError(
                 "the state is whole only between batches: ask for it in `after_batch` of training, "
                 "in `after_epoch`, or after the fit"

@@ -20,7 +20,7 @@ from learnlite.state import LoopState
 from learnlite.types import EpochLoader
 
 _FORMAT = 2
-_ABOUT = {"format", "torch", "device", "run", "arguments", "seed", "loaders", "shown"}
+_ABOUT = {"format", "torch", "device", "run", "arguments", "seed", "loaders", "shown", "optional"}
 _PARTS = _ABOUT | {"model", "frozen", "opt", "opt_name", "gradients", "progress", "callbacks"}
 
 
@@ -51,6 +51,7 @@ def capture(
         "seed": learn.seed,
         "loaders": [dl.seed if isinstance(dl, Loader) else None for dl in learn.dls.loaders],
         "shown": {name: repr(cb) for name, cb in named if cb.order < Order.RECORD},
+        "optional": [name for name, cb in named if cb.optional],
         "callbacks": [(name, cb.state_dict()) for name, cb in named],
     }
     return cast(dict[str, Any], _copied(state, copy))
@@ -198,8 +199,16 @@ def _check_callbacks(callbacks: Callbacks, state: dict[str, Any]) -> None:
     """Refuse others than those of the saved fit; those that keep nothing may come and go."""
     ours = dict(_named(callbacks))
     saved = dict(state["callbacks"])
-    missing = [name for name, kept in saved.items() if kept and name not in ours]
-    added = [name for name, cb in ours.items() if name not in saved and cb.state_dict()]
+    missing = [
+        name
+        for name, kept in saved.items()
+        if kept and name not in ours and name not in state["optional"]
+    ]
+    added = [
+        name
+        for name, cb in ours.items()
+        if name not in saved and not cb.optional and cb.state_dict()
+    ]
     if missing or added:
         faults = [
             f"in the state and not here: {', '.join(missing)}" if missing else "",

@@ -123,14 +123,14 @@ def ended(pid: int, after: float) -> bool:
         time.sleep(0.002)
 
 
-def parts(folder: Path) -> bool:
-    """Whether a checkpoint is half written."""
-    return bool(list((folder / "states").glob(".*.part")))
+def parts(folder: Path) -> set[Path]:
+    """The checkpoints that are half written."""
+    return set((folder / "states").glob(".*.part"))
 
 
-def await_part(folder: Path, pid: int) -> bool:
+def await_part(folder: Path, before: set[Path], pid: int) -> bool:
     """Wait for a checkpoint that is being written; whether the process came to its end instead."""
-    while not parts(folder):
+    while not parts(folder) - before:
         if ended(pid, 0.0):
             return True
     return False
@@ -167,17 +167,17 @@ def campaign(kills: int, *, fork: bool, seed: int, say: Callable[[str], None]) -
             groups: list[int] = []
             here = min(draw.randint(3, 6), kills - n_killed)
             while True:
-                workers = draw.choice((0, 2))
+                workers, before = draw.choice((0, 2)), parts(folder)
                 groups.append(started(folder, workers, find=draw.random() < 0.3, fork=fork))
                 wait = draw.uniform(0.0, 0.8) * seconds if here else 600.0
                 if ended(groups[-1], wait):
                     break
-                if draw.random() < 0.4 and await_part(folder, groups[-1]):
+                if draw.random() < 0.4 and await_part(folder, before, groups[-1]):
                     break
                 kill(groups[-1])
                 here -= 1
                 n_killed += 1
-                n_midst += parts(folder)
+                n_midst += bool(parts(folder) - before)
             sweep(groups)
             same = (folder / RESULT).read_text() == wanted
             n_different += not same

@@ -16,6 +16,7 @@ from learnlite import (
     CancelFitException,
     CancelTrainException,
     Checkpoint,
+    CSVLogger,
     DataLoaders,
     EarlyStopping,
     GradientAccumulation,
@@ -103,6 +104,38 @@ def test_no_seed_need_be_told(tmp_path):
     assert any("made with another seed" in line for line in said)
 
 
+def test_a_fit_that_was_killed_at_its_first_batch_has_its_first_weights(tmp_path):
+    whole = learner(tmp_path / "a", seed=1)
+    whole.fit(1, cbs=Checkpoint())
+    with pytest.raises(KilledError):
+        learner(tmp_path / "b", seed=1).fit(1, cbs=[Checkpoint(), at_batch(1)])
+    other = learner(tmp_path / "b", seed=2)
+    other.fit(1, cbs=Checkpoint(), resume=True)
+    assert same(result(other), result(whole))
+
+
+def test_a_row_that_was_written_just_before_the_kill_comes_once(tmp_path):
+    """The rows of the fit before it, which look alike, stay."""
+
+    def train(learn, *cbs):
+        for n_epoch in (1, 2):
+            ours = [CSVLogger(append=True), Checkpoint(every_epochs=9)]
+            learn.fit(n_epoch, cbs=[*ours, *cbs], resume=True)
+
+    def rows(path):
+        return [row.rsplit(",", 1)[0] for row in (path / "history.csv").read_text().split()]
+
+    whole = learner(tmp_path / "a")
+    train(whole)
+    for n in (6, 7, 12, 13, 18):
+        path = tmp_path / str(n)
+        kill = at_batch(n)
+        with pytest.raises(KilledError):
+            train(learner(path), kill)
+        train(learner(path, seed=9))
+        assert rows(path) == rows(tmp_path / "a"), n
+
+
 def test_a_finder_before_it_changes_nothing(tmp_path):
     whole = learner(tmp_path / "a")
     whole.fit_one_cycle(2, 0.02, cbs=Checkpoint(every=4))
@@ -165,7 +198,7 @@ def test_another_run_in_the_folder_loses_all_but_its_newest_and_is_told_of(tmp_p
     other.say = (said := []).append
     other.fit(3, cbs=Checkpoint("run", keep=1))
     assert re.search(
-        "checkpoints of another run, the newest of which is kept: state-000004", said[0]
+        "checkpoints of another run, the newest of which is kept: state-000005", said[0]
     )
     runs = [kept.head["run"] for kept in StateFolder(tmp_path / "run").kept()]
     assert runs.count(other.run) == 1 and len(runs) == 2
@@ -209,7 +242,7 @@ def test_what_is_there_is_said(tmp_path):
         said_by(cbs=[at_batch(8)], resume=False)
     (line,) = said_by()
     assert re.fullmatch(
-        "resuming from .*state-000004.safetensors: epoch 1 of 2, batch 2 of 6", line
+        "resuming from .*state-000005.safetensors: epoch 1 of 2, batch 2 of 6", line
     )
     assert said_by() == ["nothing to train: the fit of this state is done: 2 of 2 epochs"]
 
@@ -276,18 +309,22 @@ def test_resume_needs_something_to_resume(tmp_path):
         learner(tmp_path).fit(1, resume=tmp_path / "nowhere")
 
 
-def test_what_cannot_be_saved_is_told_at_the_first_batch(tmp_path):
+@pytest.mark.parametrize("late", [False, True])
+def test_what_cannot_be_saved_is_told_at_the_first_batch(late, tmp_path):
     class Collects(Callback):
         persist = ("seen",)
         seen = None
 
         def before_fit(self):
+            self.seen = None if late else {1, 2}
+
+        def before_batch(self):
             self.seen = {1, 2}
 
     learn = learner(tmp_path)
     with pytest.raises(TypeError, match="`callbacks.*seen` is a `set`, which cannot be saved"):
         learn.fit(1, cbs=[Collects(), Checkpoint("run")])
-    assert len(learn.recorder.losses) == 1
+    assert len(learn.recorder.losses) == late
 
 
 @pytest.mark.parametrize(

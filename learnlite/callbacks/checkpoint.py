@@ -30,11 +30,11 @@ class Checkpoint(Callback):
     """Saves the whole state of training in `folder`, from which `fit(…, resume=True)` goes on.
 
     It saves after `every` so many batches, after `every_epochs` epochs, and `every_minutes`; if
-    none of them is given, after each epoch and every 5 minutes; and always at the end of the fit. A
-    fit that is killed and resumed ends with the bits of one that was not. The folder, relative to
-    the learner's path, keeps the `keep` newest states, the end of each fit of the run, and with
-    `best="accuracy"` that of the best epoch (`comp` as in `Tracker`). With `background` a thread
-    writes, and training waits for the copy only. A full disk is warned of, and training goes on.
+    none of them is given, after each epoch and every 5 minutes; and always as the fit begins and
+    ends. A fit that is killed and resumed ends with the bits of one that was not. The folder,
+    relative to the learner's path, keeps the `keep` newest states, the end of each fit of the run,
+    and with `best="accuracy"` that of the best epoch (`comp` as in `Tracker`). With `background` a
+    thread writes, and training waits for the copy only. A full disk is warned of, no more.
 
     >>> import tempfile, torch
     >>> from learnlite import DataLoaders, Learner
@@ -91,7 +91,7 @@ class Checkpoint(Callback):
         self.background = background
         self._states: StateFolder | None = None
         self._thread: threading.Thread | None = None
-        self._told = self._tried = self._owed = False
+        self._told = self._tried = self._owed = self.begins = False
         self._failure: str | None = None
         self._error: Exception | None = None
         self._clock = 0.0
@@ -170,6 +170,10 @@ class Checkpoint(Callback):
         )
 
     # When
+
+    def before_fit(self) -> None:
+        if self._states is not None and self.begins:
+            self._save()
 
     def after_batch(self) -> None:
         if self._states is None or self.learn.ending is not None:
@@ -314,6 +318,10 @@ class Checkpoint(Callback):
         )
 
 
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 class _HeldError(Exception):
     """Another holds the lock."""
 
@@ -352,10 +360,6 @@ class _Copy:
     def kind_of(self, tensor: Tensor) -> str:
         """The kind of device that a copy, which must still be there, was made from."""
         return self._kinds.get(id(tensor), tensor.device.type)
-
-
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def _head(state: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class CSVLogger(Callback):
 
     order = Order.SAVE - 1  # before a state is saved: an epoch that is done has its row
 
+    optional = True
+
     _file: TextIO | None = None
     _known: tuple[int, int] | None = None
     _end = 0
@@ -84,12 +86,23 @@ class CSVLogger(Callback):
         if self.append:
             self._check(self._table())
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many lines there are, once a fit has begun."""
+        if self._file is None:
+            return {}
+        if self._begun:
+            return {"lines": len(self._rows)}
+        return {"lines": len(self._table()) if self.append else 0}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """In a fit that is resumed: drop the rows of epochs that come again, keep all others."""
         if self._file is None or self._begun:
             return
         table = self._table()
         self._check(table)
+        if "lines" in state:
+            self._begin(table[: state["lines"]])
+            return
         kept, later = len(table), inf
         while kept > 1 and self.learn.progress.epochs <= (epoch := _epoch(table[kept - 1])) < later:
             kept, later = kept - 1, epoch
