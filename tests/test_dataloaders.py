@@ -561,9 +561,7 @@ def test_a_new_loader_keeps_the_order_of_its_own_items_alone():
 def test_a_new_loader_follows_a_torch_loader_and_a_list_has_none():
     dls = DataLoaders(DataLoader([1, 2, 3], 2, shuffle=True, drop_last=True), device="cpu")
     assert (dls.new().shuffle, len(dls.new()), len(dls.new(bs=1))) == (True, 1, 3)
-    with pytest.raises(
-        TypeError, match=r"tell its dataset; give one: `dls.new\(dataset\)`"
-    ):
+    with pytest.raises(TypeError, match=r"tell its dataset; give one: `dls.new\(dataset\)`"):
         DataLoaders(batches()).new()
     assert len(DataLoaders(batches()).new(range(65))) == 2
 

@@ -28,6 +28,7 @@ from learnlite.vision import (
     MaskBlock,
     MultiCategoryBlock,
     Normalize,
+    OnlyTraining,
     PILImageBW,
     PointBlock,
     RandomCrop,
@@ -44,7 +45,7 @@ from learnlite.vision import (
     aug_transforms,
     imagenet_stats,
 )
-from learnlite.vision.item_stage import OnlyTraining
+from learnlite.vision.learner import unet_learner, vision_learner
 
 
 @pytest.fixture(autouse=True)
@@ -132,8 +133,8 @@ def points(_: Any) -> list[list[int]]:
     return [[1, 2], [10, 12]]
 
 
-def boxes(_: Any) -> list[list[int]]:
-    return [[1, 2, 10, 12]]
+def stripes(picture: Any) -> Any:
+    return picture[..., 0] % 2
 
 
 BLOCKS: list[tuple[Any, Any]] = [
@@ -144,7 +145,7 @@ BLOCKS: list[tuple[Any, Any]] = [
     ((ImageBlock, RegressionBlock), lambda p: len(p) / 10),
     ((ImageBlock, RegressionBlock(2)), lambda p: [1.0, 2.5]),
     ((ImageBlock, PointBlock), points),
-    ((ImageBlock, MaskBlock(["sky", "sea"])), lambda p: p[..., 0] % 2),
+    ((ImageBlock, MaskBlock(["sky", "sea"])), stripes),
     ((ImageBlock, TransformBlock), lambda p: 1.5),
     ((ImageBlock, ImageBlock), lambda p: p),
 ]
@@ -355,3 +356,35 @@ def test_every_number_of_pixels_is_bounded(tmp_path: Path) -> None:
                     load_learner(with_note(path, note))
                 seen += 1
     assert seen >= 14
+
+
+@pytest.mark.parametrize("arch", ["xresnet18", "torchvision/squeezenet1_1"])
+def test_learners_of_known_networks_come_back(tmp_path: Path, arch: str) -> None:
+    dls = of_images(tmp_path, item_tfms=Resize(32)).dls
+    learn = vision_learner(dls, arch, pretrained=False, path=tmp_path, y_range=(-1, 4))
+    again = load_learner(learn.export())
+    ours, theirs = (each.get_preds(dl=each.dls.test_dl(ALIKE[:2]))[0] for each in (learn, again))
+    assert torch.equal(ours, theirs) and len(again.layer_groups) >= 1
+
+
+def test_a_unet_comes_back(tmp_path: Path) -> None:
+    blocks = (ImageBlock, MaskBlock(["sky", "sea"]))
+    dls = of_images(
+        tmp_path, net(), blocks=blocks, get_y=stripes, item_tfms=Resize(32), pictures=ALIKE
+    ).dls
+    learn = unet_learner(dls, "xresnet18", pretrained=False, path=tmp_path)
+    again = load_learner(learn.export())
+    ours, theirs = (each.predict(ALIKE[0])[2] for each in (learn, again))
+    assert torch.equal(ours, theirs)
+
+
+def test_a_head_of_yours_is_named_as_what_has_no_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dls = of_images(tmp_path, item_tfms=Resize(32)).dls
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 2))
+    learn = vision_learner(dls, "xresnet18", pretrained=False, path=tmp_path, custom_head=head)
+    capsys.readouterr()
+    learn.export()
+    said = capsys.readouterr().out
+    assert "was called with `custom_head=Sequential" in said and "load_learner(f, model=" in said

@@ -77,5 +77,5 @@ def test_numbers_below_0_stay(dtype):
 def test_codes_that_are_no_list_are_refused(codes, tmp_path):
     with pytest.raises(TypeError, match="a vocabulary is a list of classes, got"):
         MaskBlock(codes)
-    with pytest.raises(TypeError, match=r"list of classes, got PosixPath|got WindowsPath"):
+    with pytest.raises(TypeError, match=r"list of classes, got (Posix|Windows)?Path\("):
         MaskBlock(tmp_path)

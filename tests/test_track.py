@@ -751,7 +751,7 @@ def test_a_resumed_fit_whose_best_weights_are_gone_says_so_before_training(tmp_p
     learn = scripted(VALUES, [SaveModel("score"), keep], path=tmp_path)
     learn.fit(5)
     (file := tmp_path / "models" / "model.pth").unlink()
-    look = on(before_epoch=started.append)
+    look = on(before_epoch=started.append, order=Order.REPORT)
     with pytest.raises(FileNotFoundError, match=f"best weights in {file}, which is not there"):
         scripted(VALUES, [SaveModel("score"), look], path=tmp_path).fit(5, resume=states[2])
     assert not started

@@ -8,7 +8,19 @@ from learnlite.report import Curves
 
 
 class History(Callback):
-    """Gathers the recorder's tables of one fit after another, as the two of `fine_tune`."""
+    """Gathers the recorder's tables of one fit after another, as the two of `fine_tune`.
+
+    >>> import torch
+    >>> from learnlite import DataLoaders, Learner
+    >>> dls = DataLoaders([(torch.ones(4, 1), torch.zeros(4, 1))], device="cpu")
+    >>> history = History()
+    >>> learn = Learner(dls, torch.nn.Linear(1, 1), torch.nn.MSELoss(), cbs=history)
+    >>> with learn.no_logging():
+    ...     learn.fit(2)
+    ...     learn.fit(3)
+    >>> len(learn.recorder.values), len(history.curves.losses)
+    (3, 5)
+    """
 
     order = Order.REPORT
 

@@ -44,6 +44,7 @@ from learnlite.vision.image import (
     to_thumb,
 )
 from learnlite.vision.image_loaders import ImageDataLoaders, SegmentationDataLoaders
+from learnlite.vision.item_stage import OnlyTraining
 from learnlite.vision.item_tfms import (
     CropPad,
     DihedralItem,
@@ -96,6 +97,7 @@ __all__ = [
     "MaskBlock",
     "MultiCategoryBlock",
     "Normalize",
+    "OnlyTraining",
     "PILImage",
     "PILImageBW",
     "PILMask",

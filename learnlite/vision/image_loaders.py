@@ -317,6 +317,7 @@ class ImageDataLoaders:
         Labels that a dataset does not list are read from all samples once. A `cache` keeps images
         as the dataset's own transforms give them.
 
+        >>> import numpy as np
         >>> pictures = [(np.full((8, 8, 3), i, np.uint8), i % 2) for i in range(10)]
         >>> dls = ImageDataLoaders.from_dataset(pictures, pictures, vocab=["even", "odd"], bs=4)
         >>> dls.one_batch()[0].shape, dls.vocab

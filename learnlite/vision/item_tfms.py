@@ -322,7 +322,7 @@ class FlipItem(ItemTransform):
 
     n_draws = 1
 
-    def __init__(self, p: float = 1.0) -> None:
+    def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         self.p = probability(p)
 

@@ -16,6 +16,8 @@ most memory of all processes together (pages that several share are counted once
   one process with as many threads as are told.
 - `memmap` are crops from a bare array of the same pixels that the cache keeps, on one thread, and
   `memmap, small` from one of pictures that were shrunk before to nine eighths of `--size`.
+- With `--recipe` it is fastai's book's way from files to floats instead: `Resize(460)`, and then
+  `aug_transforms(size=…, min_scale=0.75)` and `Normalize`, on one thread beside the workers.
 """
 
 import argparse
@@ -189,6 +191,76 @@ def memmap(files, size, workers, small=False):
     return run
 
 
+def our_recipe(files, size, workers, cache=None):
+    """The book's own: `Resize(460)`, then `aug_transforms` to `size` in batches."""
+    from learnlite.vision.all import (
+        CategoryBlock,
+        DataBlock,
+        ImageBlock,
+        Normalize,
+        NoSplitter,
+        Resize,
+        aug_transforms,
+        imagenet_stats,
+        parent_label,
+    )
+
+    block = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_y=parent_label,
+        splitter=NoSplitter(),
+        item_tfms=Resize(460),
+        batch_tfms=[
+            *aug_transforms(size=size, min_scale=0.75),
+            Normalize.from_stats(*imagenet_stats),
+        ],
+    )
+    dls = block.dataloaders(
+        files, bs=BS, num_workers=0 if cache else workers, cache=cache, device="cpu"
+    )
+    epoch = iter(range(1000))
+
+    def run():
+        batches = dls.train.batches(next(epoch))
+        return sum(len(dls.transformed(batch, training=True)[0]) for batch in batches)
+
+    for _ in range(2 if cache else 0):
+        run()
+    return run
+
+
+def fastai_recipe(files, size, workers):
+    from fastai.vision.all import (
+        CategoryBlock,
+        DataBlock,
+        EndSplitter,
+        ImageBlock,
+        Normalize,
+        Resize,
+        aug_transforms,
+        imagenet_stats,
+        parent_label,
+    )
+
+    block = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_y=parent_label,
+        splitter=EndSplitter(0.01),
+        item_tfms=Resize(460),
+        batch_tfms=[
+            *aug_transforms(size=size, min_scale=0.75),
+            Normalize.from_stats(*imagenet_stats, cuda=False),
+        ],
+    )
+    dls = block.dataloaders(files, bs=BS, num_workers=workers, device="cpu")
+    return lambda: sum(len(x) for x, _ in dls.train)
+
+
+RECIPE = {
+    "learnlite, recipe": our_recipe,
+    "fastai, recipe": fastai_recipe,
+    "learnlite, recipe, cached": lambda *given: our_recipe(*given, cache="memory"),
+}
 CONTENDERS = {
     "learnlite": ours,
     "torchvision": torchvision,
@@ -208,7 +280,7 @@ def serve(name, files, args):
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    run = CONTENDERS[name](files, args.size, args.workers)
+    run = (CONTENDERS | RECIPE)[name](files, args.size, args.workers)
     print("[]", file=out)
     for _ in sys.stdin:
         getattr(run, "before", int)()
@@ -284,6 +356,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--n", type=int, default=4000)
+    parser.add_argument("--recipe", action="store_true", help="another comparison, see above")
     parser.add_argument("--only", nargs="*", default=[], help="names of contenders")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -295,7 +368,7 @@ def main():
         serve(args.serve, files, args)
         return
     contenders = {}
-    for name in CONTENDERS:
+    for name in RECIPE if args.recipe else CONTENDERS:
         if args.only and name not in args.only:
             continue
         contender = Contender(name, sys.argv[1:])
