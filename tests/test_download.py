@@ -12,6 +12,7 @@ import sys
 import tarfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.message import Message
@@ -485,10 +486,15 @@ def test_what_is_no_address_of_the_web_is_refused(url: str, tmp_path: Path) -> N
 
 def test_messages_hold_no_password_and_no_control_character(server: Server, tmp_path: Path) -> None:
     server.behaviours = [answers(404)]
-    url = server.url.replace("127", "me:secret@127")
-    with pytest.raises(DownloadError) as caught:
-        download_url(url, tmp_path / "a")
-    assert "secret" not in str(caught.value)
+    for address in (server.url, "http://127.0.0.1/set.tgz", "http://[::1/set.tgz"):
+        url = address.replace("//", "//me:secret@")
+        for get in (download_data, untar_data):
+            with pytest.raises(ValueError, match="127|no address") as refused:
+                get(url, base=tmp_path)
+            assert "secret" not in "".join(traceback.format_exception(refused.value, limit=0))
+    assert server.requests == [] and list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="`http://h:port/a.tgz` is no address: Port could not"):
+        untar_data("http://h:port/a.tgz")
     with pytest.raises(DownloadError) as caught:
         download_url(f"{server.url}\x1b[2J", tmp_path / "a")
     assert "\x1b" not in str(caught.value)

@@ -37,6 +37,7 @@ _LONGEST_WAIT = 30.0  # seconds between two tries
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _KEPT = "%/:=&?~#+!$,;'@()*[]"  # in addresses; the rest is quoted
+_USER = re.compile(r"//[^/]*@")  # and the password
 
 
 class DownloadError(OSError):
@@ -136,11 +137,27 @@ def shown_url(url: str) -> str:
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no address of a file on the web."""
+    """Refuse what is no address of a file on the web, and one that holds a password.
+
+    >>> check_url("https://me:secret@example.org/a.tgz")
+    Traceback (most recent call last):
+    ...
+    ValueError: `https://example.org/a.tgz` was given with a name or a password, which are not...
+    """
     try:
         parts = urlsplit(url)
+        has_user = "@" in parts.netloc
+        _ = parts.port  # refuses what is no number
     except ValueError as error:
-        raise ValueError(f"`{shown(url)}` is no address: {error}; correct it") from None
+        why = "" if _USER.search(url) else f": {error}"  # which may hold all of it
+        raise ValueError(
+            f"`{shown(_USER.sub('//', url))}` is no address{why}; correct it"
+        ) from None
+    if has_user:
+        raise ValueError(
+            f"`{shown_url(url)}` was given with a name or a password, which are not sent from "
+            "here; fetch the file by other means, and give its path to `untar_data`"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
             f"an address must begin with http:// or https:// and name a host, got "
