@@ -60,7 +60,7 @@ def grid(
     columns = ncols or (ceil(n / nrows) if nrows else max(ceil(n**0.5), 1))
     rows = nrows or max(ceil(n / columns), 1)
     size = figsize or (side * columns, side * rows)
-    _, panels = pyplot().subplots(rows, columns, figsize=size, squeeze=False)
+    _, panels = pyplot().subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     new = list(panels.flat)
     for ax in new[n:]:
         ax.axis("off")

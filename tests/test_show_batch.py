@@ -79,6 +79,27 @@ def test_a_class_has_one_colour_in_all_masks():
     assert not np.array_equal(first[0, 0], first[-1, 0])
 
 
+def test_the_classes_that_are_in_the_masks_are_named_below_in_their_colours():
+    masks = [np.full((8, 8), code, np.uint8) for code in (0, 3, 3, 0, 9, 1)]
+    names = ["sky", "road", "tree", "c$r", *"efghijk"]
+    made = DataBlock(
+        (ImageBlock, MaskBlock(names)), getters=[colour_of, masks.__getitem__], splitter=last
+    )
+    dls = made.dataloaders(range(6), bs=5, shuffle=False, device="cpu")
+    panels = dls.show_batch(max_n=4)
+    (legend,) = panels[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["sky", r"c\$r"]
+    first, second = (drawn(ax)[1][0, 0] for ax in panels[:2])
+    colours = [patch.get_facecolor() for patch in legend.get_patches()]
+    assert np.allclose(colours[0][:3], first) and np.allclose(colours[1][:3], second)
+    given = dls.show_batch(max_n=4, cmap="viridis", vmin=0, vmax=9)
+    (patch, _) = given[0].figure.legends[0].get_patches()
+    assert np.allclose(patch.get_facecolor()[:3], drawn(given[0])[1][0, 0])
+    dls.valid.dataset.blocks[1].codes = None
+    dls.train.dataset.blocks[1].codes = None
+    assert not dls.show_batch(max_n=4)[0].figure.legends
+
+
 def test_grey_pictures_are_as_dark_as_they_are():
     getters = [lambda i: np.full((8, 8), 100 + 5 * i, np.uint8), lambda i: i % 2]
     made = DataBlock((ImageBlock(PILImageBW), CategoryBlock), getters=getters, splitter=last)

@@ -11,6 +11,7 @@ from learnlite.data import DataLoaders, Loader
 from learnlite.data.batch import move
 from learnlite.data.single import row_of
 from learnlite.seeds import kept_rng, mix, seed_torch
+from learnlite.types import LossFunc
 from learnlite.vision.batch_tfms import BatchTfms
 from learnlite.vision.blocks import Block
 from learnlite.vision.items import BlockItems
@@ -32,6 +33,12 @@ class BlockLoaders(DataLoaders):
     def blocks(self) -> tuple[Block, ...]:
         """What each element of a batch is."""
         return cast(BlockItems, self.train.dataset).blocks
+
+    @property
+    def target_losses(self) -> tuple[LossFunc | None, ...]:
+        """The loss that each target by itself calls for."""
+        items = cast(BlockItems, self.train.dataset)
+        return tuple(block.loss_func for block in items.blocks[items.n_inp :])
 
     @property
     def train_ds(self) -> BlockItems:
@@ -92,7 +99,8 @@ class BlockLoaders(DataLoaders):
             looks = isinstance(loader, BlockLoader) and loader.owner is self
             batch = loader.next_look(often) if looks else self.batch_from(loader, often)
         items = self.decode_batch(batch, n)
-        return show_items(items, self.kinds, nrows=nrows, ncols=ncols, figsize=figsize, **settings)
+        grid: dict[str, Any] = {"nrows": nrows, "ncols": ncols, "figsize": figsize}
+        return show_items(items, self.kinds, codes=self._codes, **grid, **settings)
 
     def decode_preds(self, decoded: Any, inputs: Any = None) -> list[Any]:
         """What is predicted for each item, as people read it; points in the pixels of `inputs`."""
@@ -147,7 +155,13 @@ class BlockLoaders(DataLoaders):
             nrows=nrows,
             ncols=ncols,
             figsize=figsize,
+            codes=self._codes,
         )
+
+    @property
+    def _codes(self) -> Any:
+        """The names of the classes of masks, if they have any."""
+        return next((block.vocab for block in self.blocks if block.kind == "mask"), None)
 
     def batch_from(self, loader: Loader, often: int | None = None, look: int = 0) -> Any:
         """The first batch of a loader as the model gets it, or its first item `often` times.

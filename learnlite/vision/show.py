@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnlite.plots import Panels, pyplot
+from learnlite.plots import grid, plain_text, pyplot
 
 _WIDTH = 3.0  # inches of one picture
 _TITLE = 32  # characters that stand above one
 _COLOURS = 20  # of masks
+_MOST_NAMED, _WIDTH_NAMED = 24, 2.0  # classes of masks, and inches of a column of their names
+_SHADE = 0.5  # how opaque masks are
+_COLOURING = {"cmap", "norm", "vmin", "vmax"}  # settings that say which colours masks have
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"  # green and red that can be read on white
 
 
@@ -56,7 +59,7 @@ def show_images(
 
     `settings` are those of matplotlib's `imshow`.
     """
-    panels = _grid(len(images), nrows, ncols, figsize)
+    panels = grid(len(images), nrows, ncols, figsize)
     names = titles if titles is not None else [None] * len(images)
     for ax, image, title in zip(panels, images, names, strict=False):
         show_image(image, ax, title=title, **settings)
@@ -81,12 +84,18 @@ def show_items(
     nrows: int | None = None,
     ncols: int | None = None,
     figsize: tuple[float, float] | None = None,
+    codes: Sequence[Any] | None = None,
     **settings: Any,
 ) -> Any:
-    """Draw decoded items: images with masks, points and boxes over them, labels as titles."""
-    panels = _grid(len(items), nrows, ncols, figsize)
+    """Draw decoded items: images with masks, points and boxes over them, labels as titles.
+
+    `codes` are the names of the classes of masks; those that are there are told below.
+    """
+    panels = grid(len(items), nrows, ncols, figsize)
     for ax, item in zip(panels, items, strict=False):
         show_item(item, kinds, ax, **settings)
+    if codes is not None and "mask" in kinds:
+        _name_classes(panels, codes, _masks_of(items, kinds), own=bool(_COLOURING & set(settings)))
     return panels
 
 
@@ -98,6 +107,7 @@ def show_predictions(
     nrows: int | None = None,
     ncols: int | None = None,
     figsize: tuple[float, float] | None = None,
+    codes: Sequence[Any] | None = None,
 ) -> Any:
     """Draw decoded items with what is predicted for them, in the form of their last elements.
 
@@ -108,21 +118,25 @@ def show_predictions(
     n_inp = len(kinds) - n_targets
     has_target = bool(items) and len(items[0]) > n_inp
     if not any(kinds[n_inp:]):
-        panels = _grid(len(items), nrows, ncols, figsize)
+        panels = grid(len(items), nrows, ncols, figsize)
         for ax, item, pred in zip(panels, items, preds, strict=True):
             show_item(item[:n_inp], kinds[:n_inp], ax)
             _title_both(ax, item[n_inp:], pred)
         return panels
     times = 2 if has_target else 1
     columns = ncols or (ceil(len(items) / nrows) if nrows else ceil((len(items) / times) ** 0.5))
-    panels = _grid(times * len(items), None, times * columns, figsize)
-    for i, (item, pred) in enumerate(zip(items, preds, strict=True)):
+    panels = grid(times * len(items), None, times * columns, figsize)
+    both = list(zip(items, preds, strict=True))
+    for i, (item, pred) in enumerate(both):
         drawn = {"target": item, "prediction": (*item[:n_inp], *pred)}
         names = ("target", "prediction") if has_target else ("prediction",)
         for ax, name in zip(panels[times * i :], names, strict=False):
             show_item(drawn[name], kinds, ax)
             told = ax.get_title()
             ax.set_title(f"{name}: {told}" if told else name)
+    if codes is not None and "mask" in kinds:
+        masks = _masks_of([*items, *((*item[:n_inp], *pred) for item, pred in both)], kinds)
+        _name_classes(panels, codes, masks)
     return panels
 
 
@@ -159,11 +173,9 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any, **set
         if kind == "image":
             continue
         if kind == "mask":
-            codes, style = _pixels(value), {"cmap": "tab20", "alpha": 0.5}
-            if not {"cmap", "vmin", "vmax", "norm"} & set(settings):
-                # By turns, so that a class has one colour in all pictures, whatever they hold.
-                codes = codes % _COLOURS
-                codes = 2 * codes % _COLOURS + codes // (_COLOURS // 2)  # dark first, then light
+            codes, style = _pixels(value), {"cmap": "tab20", "alpha": _SHADE}
+            if not _COLOURING & set(settings):
+                codes = _by_turns(codes)
                 style |= {"vmin": 0, "vmax": _COLOURS - 1}
             ax.imshow(codes, **style | {"interpolation": "nearest"} | settings)
         elif kind == "points":
@@ -177,6 +189,42 @@ def show_item(item: tuple[Any, ...], kinds: Sequence[str | None], ax: Any, **set
     ax.axis("off")
     if titles:
         ax.set_title(_wrapped(", ".join(titles)))
+
+
+def _by_turns(codes: Any) -> Any:
+    """The colours of classes: each has one in all pictures, whatever they hold."""
+    codes = codes % _COLOURS
+    return 2 * codes % _COLOURS + codes // (_COLOURS // 2)  # dark first, then light
+
+
+def _masks_of(items: Sequence[tuple[Any, ...]], kinds: Sequence[str | None]) -> list[Any]:
+    return [
+        _pixels(value)
+        for item in items
+        for value, kind in zip(item, kinds, strict=False)
+        if kind == "mask"
+    ]
+
+
+def _name_classes(
+    panels: Sequence[Any], codes: Sequence[Any], masks: list[Any], *, own: bool = False
+) -> None:
+    """Tell below the pictures which colour is which class, of those that are in the masks."""
+    from matplotlib.patches import Patch
+
+    found = np.unique(np.concatenate([mask.ravel() for mask in masks] or [[]])).astype(int)
+    there = found[(found >= 0) & (found < len(codes))][:_MOST_NAMED]
+    if not len(there):
+        return
+    drawn = panels[0].images[-1]  # the mask lies above the image
+    colours = drawn.to_rgba(there if own else _by_turns(there))
+    handles = [
+        Patch(color=tuple(colour), label=plain_text(codes[code], longest=24), linewidth=0)
+        for code, colour in zip(there.tolist(), colours, strict=True)
+    ]
+    figure = panels[0].figure
+    n_columns = max(int(figure.get_figwidth() // _WIDTH_NAMED), 1)
+    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, frameon=False)
 
 
 def _draw_boxes(ax: Any, boxes: Tensor, labels: list[Any]) -> None:
@@ -196,19 +244,6 @@ def _draw_boxes(ax: Any, boxes: Tensor, labels: list[Any]) -> None:
         if label != "":
             style = {"facecolor": "black", "alpha": 0.6, "pad": 1, "edgecolor": "none"}
             ax.text(left, top, _text(label), color="white", size=9, va="bottom", bbox=style)
-
-
-def _grid(
-    n: int, nrows: int | None, ncols: int | None, figsize: tuple[float, float] | None
-) -> list[Any]:
-    columns = ncols or (ceil(n / nrows) if nrows else max(ceil(n**0.5), 1))
-    rows = nrows or max(ceil(n / columns), 1)
-    size = figsize or (_WIDTH * columns, _WIDTH * rows)
-    _, panels = pyplot().subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    axes = list(panels.flat)
-    for ax in axes[n:]:
-        ax.axis("off")
-    return Panels(axes[:n])
 
 
 def _pixels(image: Any) -> Any:
@@ -252,10 +287,9 @@ def _wrapped(title: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A label as a title; `$`, which would begin a formula, as it is."""
+    """A label as a title, several with semicolons between them."""
     if isinstance(value, Tensor):
         value = value.tolist()
     if isinstance(value, list):
         value = "; ".join(str(part) for part in cast(list[Any], value))
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return "".join(char for char in text if char.isprintable())[:60].replace("$", r"\$")
+    return plain_text(value)
