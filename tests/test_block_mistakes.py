@@ -263,6 +263,10 @@ def test_names_of_folders_cannot_write_on_the_terminal(tmp_path, capsys):
             r"`test_dl` takes a list of items, got one: `test_dl\(\[",
         ),
         (
+            lambda root: block().dataloaders(root).test_dl([root], batch_size=4),
+            "`BlockLoader` has no argument `batch_size`; did you mean `bs`",
+        ),
+        (
             lambda root: DataBlock(
                 (TransformBlock, PointBlock), get_y=lambda i: [1, 2]
             ).dataloaders([1, 2, 3, 4]),

@@ -1,6 +1,8 @@
 """`DataLoaders` of anything that gives batches, and what can be done with a batch."""
 
 import collections
+import copy
+import pickle
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from pathlib import Path
 
@@ -537,6 +539,33 @@ def test_a_test_loader_follows_a_torch_loader():
 
 
 # The same loader anew
+
+
+@pytest.mark.parametrize("of_torch", [False, True])
+def test_an_argument_that_no_loader_has_is_told_with_the_one_that_was_meant(of_torch):
+    dls = DataLoaders(DataLoader(range(9), 2) if of_torch else Loader(range(9), 2), device="cpu")
+    for make in (dls.new, lambda **given: dls.test_dl([1], **given)):
+        with pytest.raises(TypeError, match="`Loader` has no argument `batch_size`; .* `bs`"):
+            make(batch_size=4)
+    with pytest.raises(TypeError, match="has no argument `num_wrokers`; .* `num_workers`"):
+        DataLoaders.from_dsets(range(9), num_wrokers=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("trian", "; did you mean `train`"),
+        ("devcie", "; did you mean `device`"),
+        ("valid_dl", "; it is `dls.valid`"),
+        ("after_batch", "; they are `dls.batch_tfms`"),
+        ("zzz", "$"),
+    ],
+)
+def test_an_attribute_that_is_not_there_is_told_with_the_one_that_was_meant(name, hint):
+    dls = DataLoaders(batches(), device="cpu")
+    with pytest.raises(AttributeError, match=f"`DataLoaders` has no `{name}`{hint}"):
+        getattr(dls, name)
+    assert not hasattr(copy.copy(pickle.loads(pickle.dumps(dls))), name)
 
 
 def test_a_new_loader_is_like_the_training_one_but_for_what_is_given():

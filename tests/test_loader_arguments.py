@@ -76,6 +76,9 @@ def test_a_share_may_stand_in_fourth_place(root):
             "no argument `splitter`; `DataBlock` takes `splitter`: give it there",
         ),
         (lambda root: ImageDataLoaders.from_folder(root, zzz=1), "has no argument `zzz`$"),
+        (lambda root: ImageDataLoaders.from_folder(None), "`path` is a folder, as .*, got None"),
+        (lambda root: ImageDataLoaders.from_csv([root]), r"`path` is a folder, as .*, got \["),
+        (lambda root: get_image_files(None), "`path` is a folder, as"),
         (
             lambda root: ImageDataLoaders.from_name_func(root, [], str, batchsize=4),
             "`from_path_func` has no argument `batchsize`",

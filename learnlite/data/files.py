@@ -3,7 +3,11 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import Any
+
+from learnlite.data.wording import short
 
 _IMAGES = ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .gif .tif .tiff"
 image_extensions = frozenset(_IMAGES.split(" "))
@@ -145,9 +149,22 @@ def check_file(path: Path) -> None:
         raise OSError(f"`{path}` is no file, but a device or a pipe; give a file's path")
 
 
+def as_path(path: Any) -> Path:
+    """The path of a folder as one, or an error that says what was given instead.
+
+    >>> as_path(None)
+    Traceback (most recent call last):
+    ...
+    TypeError: `path` is a folder, as "photos" or `Path("photos")`, got None
+    """
+    if isinstance(path, str | PathLike):
+        return Path(path)
+    raise TypeError(f'`path` is a folder, as "photos" or `Path("photos")`, got {short(path)}')
+
+
 def _folder(path: str | Path) -> Path:
     """The path of a folder that is there."""
-    top = Path(path)
+    top = as_path(path)
     if top.is_dir():
         return top
     if top.exists():

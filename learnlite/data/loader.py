@@ -1,6 +1,7 @@
 """Our loader: every batch is a pure function of (seed, epoch, batch number)."""
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from inspect import signature
 from typing import Any
 
 import torch
@@ -11,9 +12,13 @@ from learnlite.data.batch import pin
 from learnlite.data.reading import Job, Reader, undisturbed
 from learnlite.data.sampling import Order
 from learnlite.data.tensors import TensorItems
+from learnlite.data.wording import did_you_mean
 from learnlite.data.workers import WorkerPool
 from learnlite.seeds import as_seed, mix
 from learnlite.types import Batch
+
+OTHER_NAMES = {"batch_size": "bs", "collate_fn": "collate", "nw": "num_workers"}
+"""What arguments of loaders are called elsewhere."""
 
 
 class Loader:
@@ -123,6 +128,7 @@ class Loader:
         >>> Loader(range(10), bs=4, shuffle=True, seed=1).like(range(6), bs=3)
         Loader(6 items of range, 2 batches of 3, seed=1)
         """
+        check_settings(type(self), changes)
         settings: dict[str, Any] = {
             "bs": self.bs,
             "seed": self.seed,
@@ -275,6 +281,23 @@ def _length(dataset: Any) -> int:
             "give a list, a dataset of torch, or a class with these two"
         )
     return len(dataset)
+
+
+def check_settings(loader: type[Loader], given: Iterable[str]) -> None:
+    """Refuse what is no argument of a class of loaders, with the one that was perhaps meant.
+
+    >>> check_settings(Loader, ["batch_size"])
+    Traceback (most recent call last):
+    ...
+    TypeError: `Loader` has no argument `batch_size`; did you mean `bs`?
+    """
+    known = signature(loader).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return  # it says itself what it does not know
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(OTHER_NAMES.get(name, name), known)
+            raise TypeError(f"`{loader.__name__}` has no argument `{name}`{hint}")
 
 
 def whole_number(name: str, value: Any, *, least: int) -> int:

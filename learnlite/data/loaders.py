@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, Subset
 
 from learnlite.data.batch import as_device, default_device, move, split_batch
-from learnlite.data.loader import Loader
+from learnlite.data.loader import Loader, check_settings
 from learnlite.data.loader_checks import check_loader
 from learnlite.data.sampling import Order
 from learnlite.data.single import batch_of, labels_of
 from learnlite.data.stream import Stream
 from learnlite.data.tensors import TensorItems, n_classes, tensor_sets
 from learnlite.data.torch_loader import first_of_torch
+from learnlite.data.wording import no_attribute
 from learnlite.seeds import as_seed, kept_rng, mix
 from learnlite.types import Batch, BatchTransform, LossFunc
 
@@ -103,6 +104,7 @@ class DataLoaders:
         """
         if not datasets:
             raise ValueError("`from_dsets` needs at least one dataset, got none")
+        check_settings(Loader, loader_settings)
         seed = as_seed(seed)
         loaders: list[Any] = []
         for i, dataset in enumerate(datasets):
@@ -244,9 +246,14 @@ class DataLoaders:
         return self.split(batch)
 
     def transformed(self, batch: Batch, *, training: bool) -> Batch:
-        """A batch on the device after the batch transforms, those of training or of validation."""
+        """A batch on the device after the batch transforms, those of training or of validation.
+
+        One tensor alone, as of a loader of inputs, is one element.
+        """
         if not self.batch_tfms:
             return batch
+        if isinstance(batch, Tensor):
+            return self.transformed((batch,), training=training)[0]
         if not isinstance(batch, tuple | list):
             raise TypeError(
                 f"batch transforms change batches that are tuples, got a {type(batch).__name__}"
@@ -343,6 +350,16 @@ class DataLoaders:
             train, cast(Any, train).dataset if dataset is None else dataset, own | settings
         )
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what was perhaps meant; nothing is delegated."""
+            if name.startswith("_"):  # of protocols, which only ask
+                raise AttributeError(name)
+            if hasattr(type(self), name):  # a property that says itself what it lacks
+                return object.__getattribute__(self, name)
+            raise AttributeError(no_attribute(self, name, _ELSEWHERE))
+
     def __repr__(self) -> str:
         parts: list[str] = []
         for i, loader in enumerate(self.loaders):
@@ -360,7 +377,16 @@ def _like(pattern: Any, items: Any, settings: dict[str, Any]) -> Loader:
         like = cast(Any, pattern)
         settings = {"num_workers": like.num_workers, "collate": like.collate_fn} | settings
         settings.setdefault("bs", like.batch_size or 64)
+    check_settings(Loader, settings)
     return Loader(items, **settings)
+
+
+_ELSEWHERE = {
+    "after_batch": "they are `dls.batch_tfms`",
+    "after_item": "those of images are `dls.train_ds.item_tfms`",
+    "train_dl": "it is `dls.train`",
+    "valid_dl": "it is `dls.valid`",
+}
 
 
 def _vocab(loader: Any) -> Sequence[Any] | None:

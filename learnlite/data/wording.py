@@ -1,7 +1,7 @@
 """How messages speak of names: in backticks, cut short, with the one that was perhaps meant."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -31,6 +31,19 @@ def did_you_mean(name: Any, known: Iterable[Any]) -> str:
         folded = {text.casefold(): text for text in by_text}
         close = [folded[str(name).casefold()]] if str(name).casefold() in folded else []
     return f"; did you mean {quoted(by_text[close[0]])}?" if close else ""
+
+
+def no_attribute(owner: Any, name: str, elsewhere: Mapping[str, str]) -> str:
+    """What to say of a name that an object does not have; `elsewhere` tells where some are.
+
+    >>> no_attribute(3, "numerater", {})
+    '`int` has no `numerater`; did you mean `numerator`?'
+    """
+    told = f"`{type(owner).__name__}` has no `{name}`"
+    if name in elsewhere:
+        return f"{told}; {elsewhere[name]}"
+    names = [each for each in dir(owner) if not each.startswith("_")]
+    return f"{told}{did_you_mean(name, names)}"
 
 
 def quoted(name: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from learnlite.data import Loader
-from learnlite.data.files import get_image_files
+from learnlite.data.files import as_path, get_image_files
 from learnlite.data.labels import (
     ColReader,
     RegexLabeller,
@@ -65,8 +65,9 @@ class ImageDataLoaders:
         Folders that are links are looked into, unless `followlinks=False`.
         """
         _check_settings(cls.from_folder, settings)
+        top = as_path(path)
         if valid_pct is None:
-            check_layout(Path(path), {"train": train, "valid": valid})
+            check_layout(top, {"train": train, "valid": valid})
         split = (
             GrandparentSplitter(train, valid)
             if valid_pct is None
@@ -84,7 +85,7 @@ class ImageDataLoaders:
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return block.dataloaders(Path(path), path=path, seed=seed, **settings)
+        return block.dataloaders(top, path=top, seed=seed, **settings)
 
     @classmethod
     @_telling
@@ -202,7 +203,7 @@ class ImageDataLoaders:
                 f"`from_df` takes a table, got the path {quoted(df)}; for a CSV file use "
                 "`from_csv(folder, name)`"
             )
-        base = Path(path) / folder if folder is not None else Path(path)
+        base = as_path(path) / folder if folder is not None else as_path(path)
         rows = DataBlock().items(df)
         check_names_of(rows, fn_col, base)
         block = DataBlock(
@@ -241,7 +242,7 @@ class ImageDataLoaders:
         **settings: Unpack[LoaderSettings],
     ) -> BlockLoaders:
         """As `from_df`, with the table in a CSV file below `path`."""
-        if (given := Path(path)).is_file():
+        if (given := as_path(path)).is_file():
             raise NotADirectoryError(
                 f"`path` is the folder of the CSV file, got {quoted(given)}; give "
                 f"`from_csv({str(given.parent)!r}, {given.name!r})`"

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict, TypeVar, get_args, get_type_hints
 
 import torch
 
+from learnlite.data.loader import OTHER_NAMES
 from learnlite.data.wording import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,14 +38,12 @@ class LoaderSettings(ReadingSettings, total=False):
     cache_size: float | None
 
 
-_OTHER_NAMES = {
+_OTHER_NAMES = OTHER_NAMES | {
     "after_batch": "batch_tfms",
     "after_item": "item_tfms",
-    "batch_size": "bs",
     "get_label": "get_y",
     "label_func": "get_y",
     "n": "max_n",
-    "nw": "num_workers",
     "tfms": "item_tfms",
     "transform": "item_tfms",
     "vocab": "codes",
