@@ -1,8 +1,92 @@
-"""Ctrl-C and the Stop button: at once, but never in the middle of an optimizer's step."""
+"""Ctrl-C, the Stop button and the signals of a cluster: never in the middle of a step."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+
+class Stopped(SystemExit):
+    """A signal has ended a fit whose `Checkpoint` has saved its state.
+
+    Nobody need catch it: a script then exits with 128 and the number of the signal, as shells
+    count: 143 for SIGTERM, 138 for SIGUSR1 on Linux.
+
+    >>> Stopped(signal.SIGTERM).code
+    143
+    """
+
+    def __init__(self, signum: signal.Signals) -> None:
+        super().__init__(128 + signum)
+        self.signal = signum
+
+
+class StopSignals:
+    """The signals that ask a fit with a `Checkpoint` to stop, as clusters and people send them.
+
+    The first waits until the batch is over and its state saved; whoever did that calls `go`. The
+    second does at once what it would have done without this. A handler of the user's own stays,
+    and in another thread than the main one nothing changes.
+
+    >>> stops = StopSignals()
+    >>> try:
+    ...     with stops:
+    ...         signal.raise_signal(signal.SIGTERM)
+    ...         print("saving, for", stops.came.name)
+    ...         stops.go()
+    ... except SystemExit as end:
+    ...     print(end.code)
+    saving, for SIGTERM
+    143
+    """
+
+    names = ("SIGTERM", "SIGUSR1", "SIGINT")
+
+    def __init__(self) -> None:
+        self.came: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        self.came = None
+        if threading.current_thread() is threading.main_thread():
+            for name in self.names:
+                signum = getattr(signal, name, None)  # Windows has no SIGUSR1
+                if signum is not None and _is_free(signum):
+                    self._before[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._put_back()
+        if kind is None and self.came is not None:
+            self.go()  # it came after the last batch
+
+    def go(self) -> NoReturn:
+        """End the fit, as the signal asks: all is saved."""
+        assert self.came is not None
+        if self.came == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Stopped(self.came)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.came is None:
+            self.came = signal.Signals(signum)
+        else:
+            self._put_back()
+            signal.raise_signal(signum)
+
+    def _put_back(self) -> None:
+        while self._before:
+            signum, handler = self._before.popitem()
+            signal.signal(signum, handler)
+
+
+def _is_free(signum: signal.Signals) -> bool:
+    """Whether no handler but Python's or our own would be put aside."""
+    handler = signal.getsignal(signum)
+    if signum == signal.SIGINT:
+        ours = isinstance(getattr(handler, "__self__", None), WholeSteps)
+        return ours or handler is signal.default_int_handler
+    return handler is signal.SIG_DFL
 
 
 class WholeSteps:

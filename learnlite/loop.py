@@ -24,6 +24,7 @@ from learnlite.precision import Precision
 from learnlite.progress import Progress
 from learnlite.seeds import mix, seed_torch
 from learnlite.state import LoopState
+from learnlite.state_copy import copied
 from learnlite.types import Batch, EpochLoader
 
 # Which stream of random numbers a seed is for: each has its own, so none disturbs another.
@@ -184,7 +185,7 @@ class Loop(LoopState):
         cancel = self._ending
         return None if cancel is None or cancel.closes == self._open[-1] else cancel
 
-    def state_dict(self, copy: Callable[[Tensor], Tensor] = snapshot.copied) -> dict[str, Any]:
+    def state_dict(self, copy: Callable[[Tensor], Tensor] = copied) -> dict[str, Any]:
         """A copy of all that training depends on, as plain values and tensors.
 
         In a fit it can be asked for where a batch or an epoch is over: in `after_batch` of

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from learnlite import snapshot, state_file
-from learnlite.callbacks.checkpoint import Checkpoint, told_position
+from learnlite.callbacks.checkpoint import Checkpoint
 from learnlite.callbacks.dry_run import DryRun
+from learnlite.interrupt import StopSignals
 from learnlite.state import LoopState
-from learnlite.state_folder import StateFolder
+from learnlite.state_folder import StateFolder, told_position
 from learnlite.tensor_file import FileError
 
 Resume: TypeAlias = bool | dict[str, Any] | str | Path | None
@@ -19,12 +20,19 @@ Resume: TypeAlias = bool | dict[str, Any] | str | Path | None
 
 @contextmanager
 def opened_checkpoints(learn: LoopState) -> Generator[list[Checkpoint]]:
-    """The checkpoints of a fit, ready to write; none in a trial run, of which nothing may stay."""
+    """The checkpoints of a fit, ready to write also when a signal asks the fit to stop.
+
+    None in a trial run, of which nothing may stay.
+    """
     trial = any(isinstance(cb, DryRun) or "one batch" in cb.controls for cb in learn.callbacks)
     found = [cb for cb in learn.callbacks if isinstance(cb, Checkpoint) and not trial]
     with ExitStack() as stack:
         for checkpoint in found:
             stack.enter_context(checkpoint.opened())
+        if found:
+            stops = stack.enter_context(StopSignals())
+            for checkpoint in found:
+                checkpoint.stops, checkpoint.is_last = stops, checkpoint is found[-1]
         yield found
 
 

@@ -17,16 +17,12 @@ from learnlite.dispatch import Callbacks
 from learnlite.events import Order
 from learnlite.progress import Progress
 from learnlite.state import LoopState
+from learnlite.state_copy import copied, with_copies
 from learnlite.types import EpochLoader
 
 _FORMAT = 2
 _ABOUT = {"format", "torch", "device", "run", "arguments", "seed", "loaders", "shown", "optional"}
 _PARTS = _ABOUT | {"model", "frozen", "opt", "opt_name", "gradients", "progress", "callbacks"}
-
-
-def copied(tensor: Tensor) -> Tensor:
-    """A copy of a tensor, on its device."""
-    return tensor.detach().clone(memory_format=torch.preserve_format)
 
 
 def capture(
@@ -54,7 +50,7 @@ def capture(
         "optional": [name for name, cb in named if cb.optional],
         "callbacks": [(name, cb.state_dict()) for name, cb in named],
     }
-    return cast(dict[str, Any], _copied(state, copy))
+    return cast(dict[str, Any], with_copies(state, copy))
 
 
 def check(state: Any) -> None:
@@ -100,7 +96,7 @@ def restore(
     if tell:
         _tell_differences(learn, state)
     checkpoint.load_weights(learn.model, state["model"])
-    learn.opt.load_state_dict(_copied(state["opt"]))
+    learn.opt.load_state_dict(with_copies(state["opt"]))
     for name, parameter in _parameters(learn):
         parameter.requires_grad_(name not in state["frozen"])
         gradient = state["gradients"].get(name)
@@ -116,7 +112,7 @@ def restore(
     saved = dict(state["callbacks"])
     for name, cb in _named(learn.callbacks):
         if name in saved or not over:
-            cb.load_state_dict(_copied(saved.get(name, {})))
+            cb.load_state_dict(with_copies(saved.get(name, {})))
 
 
 def check_fit(learn: LoopState, state: dict[str, Any], *, extend: bool = False) -> None:
@@ -233,15 +229,3 @@ def _named(callbacks: Callbacks) -> list[tuple[str, Any]]:
         counts[name] = counts.get(name, 0) + 1
         named.append((name if counts[name] == 1 else f"{name} {counts[name]}", cb))
     return named
-
-
-def _copied(value: Any, copy: Callable[[Tensor], Tensor] = copied) -> Any:
-    """A copy that shares nothing with what is trained on."""
-    if isinstance(value, Tensor):
-        return copy(value)
-    if isinstance(value, dict):
-        return {key: _copied(part, copy) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        parts = [_copied(part, copy) for part in value]
-        return parts if isinstance(value, list) else tuple(parts)
-    return value

@@ -98,6 +98,25 @@ class StateFolder:
                 part.unlink()
 
 
+def head_of(state: dict[str, Any]) -> dict[str, Any]:
+    """What a file tells of a state before it is read: whose it is, and how far it has come."""
+    progress = state["progress"]
+    names = ("epochs", "batches", "n_epoch", "n_iter", "over")
+    return {"run": state["run"], "fit": progress["past_fits"]} | {n: progress[n] for n in names}
+
+
+def told_position(head: Any) -> str:
+    """How far a fit has come, for a message; of a head, or of the progress in a state.
+
+    >>> told_position({"epochs": 2, "n_epoch": 5, "batches": 10, "n_iter": 100, "over": False})
+    'epoch 2 of 5, batch 10 of 100'
+    """
+    if head["over"]:
+        return f"the end after {head['epochs']} of {head['n_epoch']} epochs"
+    inside = f", batch {head['batches']} of {head['n_iter']}" if head["batches"] else ""
+    return f"epoch {head['epochs']} of {head['n_epoch']}{inside}"
+
+
 def _number(path: Path) -> int:
     found = _NAME.fullmatch(path.name)
     return int(found[1]) if found else 0

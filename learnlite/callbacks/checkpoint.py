@@ -6,24 +6,27 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Callable as Function
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from learnlite.callback import Callback
 from learnlite.data.locks import locked
 from learnlite.events import Order
+from learnlite.interrupt import Stopped, StopSignals
 from learnlite.nested import take_apart
-from learnlite.state_folder import StateFolder
+from learnlite.state_copy import HostCopy, Parked, with_copies
+from learnlite.state_folder import StateFolder, head_of, told_position
 from learnlite.tracking import Comparison, lower_is_better
 from learnlite.types import check_number
 
 _MINUTES = 5.0  # between two checkpoints, if nothing is said
 _PATIENCE = 3.0  # seconds in which a killed process gives its lock back
+_SHORT = 1.0  # seconds of a validation that a signal may wait for
 
 
 class Checkpoint(Callback):
@@ -35,6 +38,9 @@ class Checkpoint(Callback):
     relative to the learner's path, keeps the `keep` newest states, the end of each fit of the run,
     and with `best="accuracy"` that of the best epoch (`comp` as in `Tracker`). With `background` a
     thread writes, and training waits for the copy only. A full disk is warned of, no more.
+
+    Ctrl-C, SIGTERM and SIGUSR1 wait for the end of the batch; its state is saved, and the fit ends
+    (`StopSignals`). A second one does not wait.
 
     >>> import tempfile, torch
     >>> from learnlite import DataLoaders, Learner
@@ -54,7 +60,6 @@ class Checkpoint(Callback):
     """
 
     order = Order.REPORT + 1000  # after all whose state it saves
-    run_valid = False
 
     def __init__(
         self,
@@ -94,7 +99,13 @@ class Checkpoint(Callback):
         self._told = self._tried = self._owed = self.begins = False
         self._failure: str | None = None
         self._error: Exception | None = None
-        self._clock = 0.0
+        self._clock = self._valid_began = 0.0
+        self._valid_seconds = math.inf
+        self._parked: Parked | None = None
+        self._leaves = False
+        self._written: tuple[Path, dict[str, Any]] | None = None
+        self.stops = StopSignals()
+        self.is_last = True
 
     @property
     def path(self) -> Path:
@@ -125,8 +136,9 @@ class Checkpoint(Callback):
             states = self._states = StateFolder(path)
             states.remove_parts()
             self._told = self._tried = self._owed = False
-            self._failure = self._error = None
+            self._failure = self._error = self._written = None
             self._clock = time.perf_counter()
+            self._valid_seconds = math.inf
             try:
                 yield states
             finally:
@@ -175,28 +187,60 @@ class Checkpoint(Callback):
         if self._states is not None and self.begins:
             self._save()
 
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, Stopped):
+            if self._leaves and self._parked is not None:  # in validation, which is over by now
+                self._save(parked=self._parked)
+                self._tell_stop()
+            raise
+        finally:
+            self._parked, self._leaves = None, False
+
     def after_batch(self) -> None:
-        if self._states is None or self.learn.ending is not None:
+        if not self.learn.training:
+            self._leave_validation()
+        if self._states is None or self.learn.ending is not None or not self.learn.training:
             return
         if not self._tried:
             self._tried = True
             take_apart(self.learn.state_dict(copy=_itself))  # what cannot be saved is told now
         done = self.learn.train_iter + 1
         minutes = self._minutes
-        if (
+        if self.stops.came is not None:
+            self._save()
+            self._stop(self.learn.progress.finish_batch)
+        elif (
             self._owed
             or (self.every and done % self.every == 0)
             or (minutes is not None and time.perf_counter() - self._clock >= 60 * minutes)
         ):
             self._save_soon()
+        n_left = self.learn.n_iter - self.learn.iter - 1
+        if not n_left and self.learn.progress.n_valid and self._valid_seconds > _SHORT:
+            self._parked = Parked(self.learn.state_dict)
+
+    def after_train(self) -> None:
+        if self._parked is not None and not self._parked.is_intact():
+            self._parked = None
+        self._valid_began = time.perf_counter()
+
+    def after_validate(self) -> None:
+        self._parked = None
+        self._valid_seconds = time.perf_counter() - self._valid_began
 
     def after_epoch(self) -> None:
         if self._states is None or self.learn.ending is not None:
             return
         epochs = self._epochs
         due = epochs is not None and (self.learn.epoch + 1) % epochs == 0
-        if due or (self.best is not None and self._is_best()):
+        stops = self.stops.came is not None
+        if stops or due or (self.best is not None and self._is_best()):
             self._save(value=self._value())
+        if stops:
+            self._stop(self.learn.progress.finish_epoch)
 
     @property
     def _epochs(self) -> int | None:
@@ -207,6 +251,30 @@ class Checkpoint(Callback):
     def _minutes(self) -> float | None:
         given = (self.every, self.every_epochs, self.every_minutes)
         return _MINUTES if given == (None, None, None) else self.every_minutes
+
+    # When a signal has come
+
+    def _leave_validation(self) -> None:
+        """End it after this batch, if what training came to is still there to be saved."""
+        if self.stops.came and self._parked and self._parked.is_intact(but_weights=True):
+            self._leaves = True
+            if self.is_last:
+                self.stops.go()
+
+    def _stop(self, count: Function[[], None]) -> None:
+        self._tell_stop()
+        if self.is_last:
+            count()  # which the loop does not come to
+            self.stops.go()
+
+    def _tell_stop(self) -> None:
+        self._finish_writing()
+        if self.stops.came is not None:
+            where = "nothing could be saved"
+            if self._written is not None:
+                path, head = self._written
+                where = f"{told_position(head)} is saved in {path}, and `resume=True` goes on there"
+            self.learn.say(f"stopped by {self.stops.came.name}: {where}")
 
     # What is best
 
@@ -246,14 +314,14 @@ class Checkpoint(Callback):
         if not self._owed:
             self._save()
 
-    def _save(self, *, value: float | None = None) -> None:
+    def _save(self, *, value: float | None = None, parked: Parked | None = None) -> None:
         self._finish_writing()
         self._owed = False
         states = self._states
         assert states is not None
-        copy = _Copy(own=self.background)
-        state = self.learn.state_dict(copy=copy)
-        head = _head(state) | {"monitor": self.best, "value": value}
+        copy = HostCopy(own=self.background)
+        state = with_copies(parked.state, copy) if parked else self.learn.state_dict(copy=copy)
+        head = head_of(state) | {"monitor": self.best, "value": value}
         copy.begun()
         if self.background:
             self._thread = threading.Thread(target=self._write, args=(states, state, head, copy))
@@ -264,12 +332,12 @@ class Checkpoint(Callback):
         self._clock = time.perf_counter()
 
     def _write(
-        self, states: StateFolder, state: dict[str, Any], head: dict[str, Any], copy: "_Copy"
+        self, states: StateFolder, state: dict[str, Any], head: dict[str, Any], copy: HostCopy
     ) -> None:
         """Write a state and remove the old ones; a disk that fails must not end the training."""
         try:
             copy.wait()
-            states.write(state, head, copy.kind_of)
+            self._written = states.write(state, head, copy.kind_of), head
             states.remove_all_but(self._staying(states, head["run"]))
         except OSError as error:
             self._failure = self._told_of(error, states, copy.n_bytes, head)
@@ -324,60 +392,6 @@ def _itself(tensor: Tensor) -> Tensor:
 
 class _HeldError(Exception):
     """Another holds the lock."""
-
-
-class _Copy:
-    """Copies tensors to where they can be written from: those of a GPU to pinned memory."""
-
-    def __init__(self, *, own: bool) -> None:
-        self.n_bytes = 0
-        self._own = own
-        self._kinds: dict[int, str] = {}  # of copies from a device: what that was
-        self._copied: Any = None
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        tensor = tensor.detach()
-        self.n_bytes += tensor.nbytes
-        if tensor.device.type == "cpu":
-            return tensor.clone() if self._own else tensor
-        pinned = tensor.device.type == "cuda"
-        copy = torch.empty_like(tensor, device="cpu", pin_memory=pinned)
-        copy.copy_(tensor, non_blocking=pinned)
-        self._kinds[id(copy)] = tensor.device.type
-        return copy
-
-    def begun(self) -> None:
-        """All copies are asked for; what the device does after this may change what they copy."""
-        if "cuda" in self._kinds.values():
-            self._copied = torch.cuda.Event()
-            self._copied.record()
-
-    def wait(self) -> None:
-        """Until the copies are there."""
-        if self._copied is not None:
-            self._copied.synchronize()  # host sync: in the thread, if one writes
-
-    def kind_of(self, tensor: Tensor) -> str:
-        """The kind of device that a copy, which must still be there, was made from."""
-        return self._kinds.get(id(tensor), tensor.device.type)
-
-
-def _head(state: dict[str, Any]) -> dict[str, Any]:
-    progress = state["progress"]
-    names = ("epochs", "batches", "n_epoch", "n_iter", "over")
-    return {"run": state["run"], "fit": progress["past_fits"]} | {n: progress[n] for n in names}
-
-
-def told_position(head: Any) -> str:
-    """How far a fit has come, for a message; of a head, or of the progress in a state.
-
-    >>> told_position({"epochs": 2, "n_epoch": 5, "batches": 10, "n_iter": 100, "over": False})
-    'epoch 2 of 5, batch 10 of 100'
-    """
-    if head["over"]:
-        return f"the end after {head['epochs']} of {head['n_epoch']} epochs"
-    inside = f", batch {head['batches']} of {head['n_iter']}" if head["batches"] else ""
-    return f"epoch {head['epochs']} of {head['n_epoch']}{inside}"
 
 
 def _check_folder_name(folder: Any) -> None:

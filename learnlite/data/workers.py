@@ -57,6 +57,7 @@ class WorkerPool:
             persistent_workers=True,
             multiprocessing_context=start_method,
             generator=torch.Generator(),  # else it draws from the global one
+            worker_init_fn=_leave_signals,
         )
         self._processes = _Processes(loader)
         weakref.finalize(self, self._processes.end).atexit = False  # torch sees to it at exit
@@ -153,6 +154,8 @@ class _Processes:
         """
         with self._watched():
             self._iterator = iterator = iter(self._loader)
+        for process in iterator._workers:
+            process._popen.terminate = process._popen.kill  # at exit: they ignore SIGTERM
         while True:
             with self._watched():
                 try:
@@ -265,6 +268,17 @@ class _RaisedInWorkerError(Exception):
 
 def _unpickled(error: bytes) -> Exception:
     return cast(Any, ForkingPickler).loads(error)  # our own worker's bytes
+
+
+def _leave_signals(worker: int) -> None:
+    """In a worker: what a terminal or a cluster sends to a whole group is for the main process.
+
+    That ends its workers itself; one that ended first would be missed at the next batch, by an
+    error in place of the interrupt.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:
