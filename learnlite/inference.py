@@ -3,10 +3,9 @@
 import copy
 import inspect
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
-from pathlib import PurePath
 from typing import Any, Self
 
 import torch
@@ -17,14 +16,15 @@ from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.show import ProgressBar
 from learnlite.data.in_order import HasModes, Turn, in_order, some_items
 from learnlite.data.loader import Loader
-from learnlite.data.single import row_of
+from learnlite.data.single import as_items, row_of
 from learnlite.data.stream import Stream
 from learnlite.faults import survived
 from learnlite.fits import Fits, length_of
 from learnlite.gathering import AsInTraining, GatherPreds, with_tfms
-from learnlite.losses.outputs import activation_of, decodes_of
+from learnlite.losses.outputs import activation_of, are_probabilities, decodes_of, tells_activation
+from learnlite.meaning import of_each_alone, told_of_outputs, usual_loss
 from learnlite.metrics import as_metrics
-from learnlite.predictions import PredictionTable
+from learnlite.predictions import PredictionTable, is_index, table_of
 from learnlite.seeds import kept_rng, mix
 from learnlite.types import listify
 
@@ -39,6 +39,11 @@ _ONE_AT_A_TIME = threading.RLock()
 
 class Inference(Fits):
     """The loop with the ways to use what was trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usual: tuple[Any, Any] = (None, None)  # of which loaders, the loss of their targets
+        self._told: Any = None  # of which loss it was said that it tells no activation
 
     def validate(self, ds_idx: Any = 1, dl: Any = None, cbs: Any = None) -> list[float]:
         """Loss and metrics on loader `ds_idx` of `dls`, or on `dl`; also in the middle of a fit."""
@@ -83,7 +88,7 @@ class Inference(Fits):
         read = in_order(dl) if reorder else dl
         gather = GatherPreds(
             activation_of(self.loss_func) if act is None else act,
-            decodes_of(self.loss_func, self.dls.loss_func) if with_decoded else None,
+            decodes_of(self.loss_func, self._usual_loss()) if with_decoded else None,
             with_input=with_input,
             with_loss=with_loss,
             n=read.n if isinstance(read, Loader) else None,
@@ -98,14 +103,22 @@ class Inference(Fits):
         finally:
             if read is not dl and isinstance(read, Loader):
                 read.close()
-        return gather.results()
+        found = gather.results()
+        if (
+            act is None
+            and self._told is not self.loss_func
+            and not tells_activation(self.loss_func)
+        ):
+            self._tell_outputs(found[1] if with_input else found[0])
+        return found
 
-    def predict(self, item: Any, *, with_input: bool = False) -> tuple[Any, ...]:
+    def predict(self, item: Any, *, with_input: bool = False, act: Any = None) -> tuple[Any, ...]:
         """What the model says of one item: `(label, index, probabilities)`, if that is a class.
 
         Else it is `(decoded, decoded as tensor, activated outputs)`. An item is what those of the
         data are made of, or an input itself: a path, an image, bytes, an array, a tensor, a row. No
-        bar is shown and no process started. `with_input` gives the input, too, as the model got it.
+        bar is shown and no process started. `with_input` gives the input, too, as the model got it;
+        `act` makes probabilities of outputs, where the loss does not tell what does.
 
         >>> import torch
         >>> from learnlite import DataLoaders, Learner
@@ -116,14 +129,15 @@ class Inference(Fits):
         >>> learn.predict(torch.tensor([5.0, 0.0, 0.0, 0.0]))[:2]
         ('high', 1)
         """
-        inputs, predictions = self._predictions([item])
+        inputs, predictions = self._predictions([item], act)
         return (row_of(inputs, 0), *predictions[0]) if with_input else predictions[0]
 
-    def predict_batch(self, items: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def predict_batch(self, items: Iterable[Any], *, act: Any = None) -> list[tuple[Any, ...]]:
         """For each item what `predict` says of it, in batches of the validation loader's size."""
-        return self._predictions(items)[1] if len(items) else []
+        several = as_items(items, is_images=self.dls.kinds[:1] == ("image",))
+        return self._predictions(several, act)[1] if len(several) else []
 
-    def _predictions(self, items: Sequence[Any]) -> tuple[Any, list[tuple[Any, ...]]]:
+    def _predictions(self, items: Sequence[Any], act: Any) -> tuple[Any, list[tuple[Any, ...]]]:
         bs = getattr(self.dls[-1], "bs", None) or 64
         starts = range(0, len(items), bs)
         batches = Stream(
@@ -131,12 +145,12 @@ class Inference(Fits):
         )
         with _ONE_AT_A_TIME:
             inputs, preds, _, decoded = self.get_preds(
-                dl=batches, with_input=True, with_decoded=True, inner=True
+                dl=batches, with_input=True, with_decoded=True, act=act, inner=True
             )
         labels = self.dls.decode_preds(decoded, inputs)
         rows = [(row_of(decoded, i), row_of(preds, i)) for i in range(len(items))]
         return inputs, [
-            (label, int(code) if _is_index(code) else code, pred)
+            (label, int(code) if is_index(code) else code, pred)
             for label, (code, pred) in zip(labels, rows, strict=True)
         ]
 
@@ -147,6 +161,8 @@ class Inference(Fits):
         n: int = 4,
         beta: float | None = 0.25,
         use_max: bool = False,
+        *,
+        act: Any = None,
     ) -> tuple[Any, Any]:
         """Predictions averaged over `n` augmented passes and the plain one: `(preds, targs)`.
 
@@ -164,15 +180,20 @@ class Inference(Fits):
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"`n` counts the augmented passes and must be at least 1, got {n!r}")
+        if beta is not None and (isinstance(beta, bool) or not _is_share(beta)):
+            raise ValueError(
+                "`beta` is the weight of the plain predictions, from 0 to 1, or None for a pair of "
+                f"both; got {beta!r}"
+            )
         dl = self._chosen(ds_idx, dl)
         turns = in_order(dl, training=True)
         self._check_augments(dl)
-        plain, targs = self.get_preds(dl=dl)
+        plain, targs = self.get_preds(dl=dl, act=act)
         mixed: Any = None
         try:
             for k in range(n):
                 turn = Turn(turns, mix(self.seed, _TTA), k, self.dls.device)
-                preds = self.get_preds(dl=turn, reorder=False, cbs=AsInTraining())[0]
+                preds = self.get_preds(dl=turn, act=act, reorder=False, cbs=AsInTraining())[0]
                 if not isinstance(preds, Tensor):
                     raise TypeError(
                         f"`tta` averages predictions, and these are a `{type(preds).__name__}`; "
@@ -212,12 +233,19 @@ class Inference(Fits):
         return show(shown, decoded, max_n=max_n, **settings)
 
     def predictions_table(
-        self, items: Any = None, *, ds_idx: int = 1, dl: Any = None, with_classes: bool = False
+        self,
+        items: Any = None,
+        *,
+        ds_idx: int = 1,
+        dl: Any = None,
+        with_classes: bool = False,
+        act: Any = None,
     ) -> PredictionTable:
         """Predictions for new `items` (files, say), or for a loader, as a table.
 
         Its columns: `item`, `target` where there is one, `prediction`, the `probability` of a
-        class, and with `with_classes` the probability of each class under its name.
+        class, and with `with_classes` the probability of each class under its name. Where nothing
+        tells what makes probabilities, neither the loss nor `act`, it is `output` instead.
 
         >>> import torch
         >>> from learnlite import DataLoaders, Learner
@@ -229,28 +257,25 @@ class Inference(Fits):
         """
         dl = self._chosen(ds_idx, dl) if items is None else self.dls.test_dl(items)
         try:
-            preds, targs, decoded = self.get_preds(dl=dl, with_decoded=True)
+            preds, targs, decoded = self.get_preds(dl=dl, act=act, with_decoded=True)
         finally:
             if items is not None and isinstance(dl, Loader):
                 dl.close()
-        labels = self.dls.decode_preds(decoded)
-        if any(isinstance(label, Tensor | dict) for label in labels[:1]):
-            raise ValueError(
-                "these predictions are no cells of a table, as masks are not; take them from "
-                "`learn.get_preds(dl=learn.dls.test_dl(items))`"
-            )
-        table = PredictionTable({"item": _names_of(dl, len(labels))})
-        if targs is not None:
-            several = isinstance(decoded, Tensor) and decoded.dtype is torch.bool
-            table["target"] = self.dls.decode_preds(targs > 0.5 if several else targs)
-        table["prediction"] = labels
-        if isinstance(preds, Tensor) and preds.ndim == 2 and _is_index(row_of(decoded, 0)):
-            table["probability"] = preds.gather(1, decoded.long().unsqueeze(1))[:, 0].tolist()
-        if with_classes:
-            names = self.dls.vocab or range(preds.shape[1])
-            for name, column in zip(names, preds.T.tolist(), strict=True):
-                table[str(name)] = column
-        return table
+        sure = act is not None or tells_activation(self.loss_func) or are_probabilities(preds)
+        return table_of(dl, self.dls, preds, targs, decoded, sure=sure, with_classes=with_classes)
+
+    def _usual_loss(self) -> Any:
+        """The loss that the targets call for, asked of the data once."""
+        if self._usual[0] is not self.dls:
+            self._usual = (self.dls, usual_loss(self.dls))
+        return self._usual[1]
+
+    def _tell_outputs(self, preds: Any) -> None:
+        """Say once that predictions are outputs as they are, if nobody knows their meaning."""
+        said = told_of_outputs(self.loss_func, preds, self._usual_loss())
+        if said is not None:
+            self._told = self.loss_func
+            self.say(said)
 
     def _chosen(self, ds_idx: Any, dl: Any) -> Any:
         """The loader that is meant: `dl`, or number `ds_idx`, or a loader given first."""
@@ -295,7 +320,10 @@ class Inference(Fits):
 
     @contextmanager
     def loss_not_reduced(self) -> Generator[Self]:
-        """With a loss for each sample instead of their mean."""
+        """With a loss for each sample instead of their mean.
+
+        A loss that knows no `reduction` is asked about one sample after the other.
+        """
         loss_func: Any = self.loss_func
         if hasattr(loss_func, "reduction"):
             reduction, loss_func.reduction = loss_func.reduction, "none"
@@ -304,11 +332,10 @@ class Inference(Fits):
             finally:
                 loss_func.reduction = reduction
             return
-        if not _takes_reduction(loss_func):
-            raise TypeError(
-                f"`{loss_func!r}` has no `reduction`, so it cannot give a loss for each sample"
-            )
-        self.loss_func = partial(loss_func, reduction="none")
+        if _takes_reduction(loss_func):
+            self.loss_func = partial(loss_func, reduction="none")
+        else:
+            self.loss_func = partial(of_each_alone, loss_func)
         try:
             yield self
         finally:
@@ -328,22 +355,13 @@ class Inference(Fits):
             )
 
 
-def _names_of(dl: Any, n: int) -> list[Any]:
-    """What to call the items of a loader: their files or texts, else their numbers."""
-    items = getattr(getattr(dl, "dataset", None), "items", ())
-    if len(items) == n and all(isinstance(item, str | PurePath) for item in items):
-        return [str(item) for item in items]
-    return list(range(n))
-
-
 def _several(parts: Any) -> tuple[Any, ...]:
     """A tuple of what `_alone` may have made one."""
     return () if parts is None else parts if isinstance(parts, tuple) else (parts,)
 
 
-def _is_index(code: Any) -> bool:
-    whole = isinstance(code, Tensor) and not code.ndim and not code.is_floating_point()
-    return whole and code.dtype is not torch.bool
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _takes_reduction(loss_func: Any) -> bool:

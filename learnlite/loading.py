@@ -43,6 +43,8 @@ def load_learner(f: str | Path, model: nn.Module | None = None, cpu: bool = True
     if cpu:
         dls.cpu()
     loss_func = LOSSES.make(loss)
+    if note.get("usual_loss") is not None:
+        dls.loss_func = LOSSES.make(note["usual_loss"])
     made = make_model(told, model, file)
     load_weights(made, told, file)
     learn = Learner(dls, made, loss_func)

@@ -3,9 +3,14 @@
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from learnlite.data import DataLoaders
+from learnlite.data.single import row_of
 from learnlite.data.wording import did_you_mean, quoted
 
 _SHOWN = 10  # rows
@@ -94,6 +99,69 @@ class PredictionTable:
         ]
         more = len(self) - _SHOWN
         return "\n".join([*lines, f"… and {more:,} more"] if more > 0 else lines)
+
+
+def table_of(
+    dl: Any,
+    dls: DataLoaders,
+    preds: Any,
+    targs: Any,
+    decoded: Any,
+    *,
+    sure: bool,
+    with_classes: bool,
+) -> PredictionTable:
+    """The table of what `get_preds` gave for `dl`; `sure` says that predictions are probabilities.
+
+    >>> preds, targs = torch.tensor([[0.9, 0.1]]), torch.tensor([0])
+    >>> dls = DataLoaders([(preds, targs)], device="cpu", vocab=["no", "yes"])
+    >>> table_of([], dls, preds, targs, targs, sure=True, with_classes=False).columns
+    {'item': [0], 'target': ['no'], 'prediction': ['no'], 'probability': [0.89...]}
+    """
+    labels = dls.decode_preds(decoded)
+    if any(isinstance(label, Tensor | dict) for label in labels[:1]):
+        raise ValueError(
+            "these predictions are no cells of a table, as masks and points are not; take them "
+            "from `learn.get_preds(dl=learn.dls.test_dl(items))`"
+        )
+    table = PredictionTable({"item": _names_of(dl, len(labels))})
+    if targs is not None:
+        several = isinstance(decoded, Tensor) and decoded.dtype is torch.bool
+        table["target"] = dls.decode_preds(targs > 0.5 if several else targs)
+    table["prediction"] = labels
+    is_rows = isinstance(preds, Tensor) and preds.ndim == 2
+    if is_rows and is_index(row_of(decoded, 0)):
+        chosen = preds.gather(1, decoded.long().unsqueeze(1))[:, 0]
+        table["probability" if sure else "output"] = chosen.tolist()
+    if with_classes:
+        names = list(dls.vocab or (range(preds.shape[1]) if is_rows else ()))
+        if not is_rows or len(names) != preds.shape[1]:
+            given = tuple(preds.shape) if isinstance(preds, Tensor) else type(preds).__name__
+            raise ValueError(
+                f"`with_classes` wants an output for each of the {len(names)} classes, and the "
+                f"predictions are {given}; leave it out"
+            )
+        for name, column in zip(names, preds.T.tolist(), strict=True):
+            table[str(name)] = column
+    return table
+
+
+def is_index(code: Any) -> bool:
+    """Whether a decoded prediction is the number of a class.
+
+    >>> is_index(torch.tensor(3)), is_index(torch.tensor(3.0)), is_index(torch.tensor(True))
+    (True, False, False)
+    """
+    whole = isinstance(code, Tensor) and not code.ndim and not code.is_floating_point()
+    return whole and code.dtype is not torch.bool
+
+
+def _names_of(dl: Any, n: int) -> list[Any]:
+    """What to call the items of a loader: their files or texts, else their numbers."""
+    items = getattr(getattr(dl, "dataset", None), "items", ())
+    if len(items) == n and all(isinstance(item, str | PurePath) for item in items):
+        return [str(item) for item in items]
+    return list(range(n))
 
 
 def harmless(value: Any) -> Any:

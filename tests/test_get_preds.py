@@ -128,10 +128,18 @@ def test_torchs_own_losses_give_probabilities_and_a_loss_for_each_sample(loss_fu
     assert learn.loss_func is loss_func
 
 
+def test_a_loss_of_ones_own_is_asked_about_each_sample():
+    def mine(pred, targ):
+        return (pred - targ).abs().mean()
+
+    learn = linear_learner(loss_func=mine)
+    preds, targs, losses = learn.get_preds(with_loss=True)
+    torch.testing.assert_close(losses, (preds - targs).abs().flatten())
+    assert learn.loss_func is mine
+
+
 def test_a_loss_that_cannot_tell_samples_apart_is_named():
-    learn = linear_learner(loss_func=lambda pred, targ: (pred - targ).abs().mean())
-    with pytest.raises(TypeError, match="has no `reduction`"):
-        learn.get_preds(with_loss=True)
+    learn = linear_learner()
 
     class Sum(nn.Module):
         reduction = "mean"

@@ -86,6 +86,48 @@ def test_items_one_by_one_and_together_are_what_get_preds_says(root):
     assert learn.predict_batch([]) == []
 
 
+def test_a_batch_may_be_of_items_in_any_form_and_from_anywhere(root):
+    learn = colours_learner(root)
+    files = learn.dls.valid_ds.items[:3]
+    expected = [learn.predict(file) for file in files]
+    opened = [Image.open(file) for file in files]
+    arrays = [np.array(image) for image in opened]
+    mixed = [files[0], opened[1], str(files[2])]
+    also = [opened[0], str(files[1]), files[2].read_bytes()]
+    for items in (iter(files), (f for f in files), dict.fromkeys(files).keys(), mixed, also):
+        for ours, theirs in zip(learn.predict_batch(items), expected, strict=True):
+            assert ours[:2] == theirs[:2]
+            torch.testing.assert_close(ours[2], theirs[2])
+    stacked = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+    assert [label for label, *_ in learn.predict_batch(stacked)] == [e[0] for e in expected]
+    assert learn.predict_batch(iter([])) == []
+
+
+def test_rows_of_a_table_and_images_may_be_mixed(root):
+    files = get_image_files(root / "train")
+    rows = [{"name": str(f.relative_to(root)), "label": f.parent.name} for f in files]
+    dls = ImageDataLoaders.from_df(rows, root, seed=1, item_tfms=Resize(24), bs=8, device="cpu")
+    learn = silent(Learner(dls, MeanColour()))
+    found = learn.predict_batch([rows[0], files[1], Image.open(files[2]), rows[3]])
+    assert [label for label, *_ in found] == [row["label"] for row in rows[:4]]
+
+
+@pytest.mark.parametrize("kind", ["text", "path", "image", "bytes", "array", "number"])
+def test_one_item_instead_of_several_is_refused(root, kind):
+    learn = colours_learner(root)
+    file = learn.dls.valid_ds.items[0]
+    item = {
+        "text": str(file),
+        "path": file,
+        "image": Image.open(file).copy(),
+        "bytes": file.read_bytes(),
+        "array": np.array(Image.open(file)),
+        "number": 3,
+    }[kind]
+    with pytest.raises(TypeError, match=r"takes several items.*got one: .*`predict\(item\)`"):
+        learn.predict_batch(item)
+
+
 def test_predicting_an_item_starts_no_process_and_shows_no_bar(root, capsys, monkeypatch):
     learn = colours_learner(root, num_workers=2)
     monkeypatch.setattr("learnlite.data.loader.WorkerPool", None)  # to start one would fail

@@ -149,8 +149,18 @@ def test_where_nothing_is_augmented_it_says_so():
     learn = linear_learner()
     with pytest.raises(ValueError, match="`dls` has none: no `batch_tfms`"):
         learn.tta()
+
+
+@pytest.mark.parametrize("n", [0, -1, True, 2.0, None, "2"])
+def test_a_number_of_turns_that_is_none_is_refused(n):
     with pytest.raises(ValueError, match="`n` counts the augmented passes"):
-        learn.tta(n=0)
+        learner(shifted).tta(n=n)
+
+
+@pytest.mark.parametrize("beta", [2, -0.1, float("nan"), float("inf"), True, "0.5"])
+def test_a_weight_outside_of_0_to_1_is_refused(beta):
+    with pytest.raises(ValueError, match="`beta` is the weight of the plain predictions, from 0"):
+        learner(shifted).tta(beta=beta)
 
 
 def test_batches_that_are_transformed_already_are_refused(tmp_path):

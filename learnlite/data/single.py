@@ -1,8 +1,10 @@
 """Items given one by one: a batch of them, and what is predicted for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -12,6 +14,28 @@ from learnlite.data.loader import Loader
 from learnlite.data.tensors import TensorItems, as_tensor
 from learnlite.seeds import kept_rng
 from learnlite.types import Batch
+
+
+def as_items(items: Any, *, is_images: bool = False) -> Sequence[Any]:
+    """Several items as what has a length and slices: iterators are read; one alone is refused.
+
+    >>> as_items(iter(["1.jpg", "2.jpg"]))
+    ['1.jpg', '2.jpg']
+    """
+    is_one = isinstance(items, str | bytes | bytearray | PurePath | Mapping)
+    if isinstance(items, Tensor | np.ndarray):
+        is_one = items.ndim < 1 + 2 * is_images or (
+            is_images and items.ndim == 3 and items.shape[-1] in (3, 4)
+        )
+    elif hasattr(items, "__len__") and hasattr(items, "__getitem__") and not is_one:
+        return items
+    if is_one or not isinstance(items, Iterable):
+        raise TypeError(
+            f"`predict_batch` takes several items, as a list, got one: {describe(items)}; use "
+            "`predict(item)`, or give a list: `predict_batch([item])`"
+        )
+    is_rows = isinstance(items, Tensor | np.ndarray)
+    return cast(Any, items) if is_rows else list(cast("Iterable[Any]", items))
 
 
 def batch_of(pattern: Any, items: Sequence[Any]) -> Batch:

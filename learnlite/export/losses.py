@@ -3,13 +3,21 @@
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnlite import losses
+from learnlite.data import DataLoaders
 from learnlite.export.table import ExportError, Table, Told, name_of
+from learnlite.meaning import usual_loss
 
 LOSSES = Table("loss")
+ACTIVATIONS = Table("activation")
+ACTIVATIONS.add(nn.Softmax, "dim", kind="nn.Softmax")
+ACTIVATIONS.add(nn.Sigmoid, kind="nn.Sigmoid")
+for _act in (torch.sigmoid, torch.exp, F.sigmoid):
+    ACTIVATIONS.add_function(_act)
 
 _AXIS = ("axis", "weight", "reduction")
 LOSSES.add(losses.CrossEntropyLossFlat, *_AXIS, "ignore_index", "label_smoothing")
@@ -83,9 +91,16 @@ class MissingLoss:
     RuntimeError: the loss `my_loss` was not in the file; give it: `learn.loss_func = my_loss`
     """
 
-    def __init__(self, name: str, has_activation: bool = False) -> None:
+    activation: Any
+
+    def __init__(
+        self, name: str, has_activation: bool = False, activation: Told | None = None
+    ) -> None:
         self.name = name
-        if has_activation:  # predictions would be other numbers without it
+        self.told = activation
+        if activation is not None:
+            self.activation = ACTIVATIONS.make(activation)
+        elif has_activation:  # predictions would be other numbers without it
             self.activation = self.decodes = self
 
     def __call__(self, *_: Any) -> Any:
@@ -101,8 +116,22 @@ LOSSES.add(
     MissingLoss,
     "name",
     "has_activation",
-    tell=lambda loss: {"name": loss.name, "has_activation": hasattr(loss, "activation")},
+    "activation",
+    tell=lambda loss: {
+        "name": loss.name,
+        "has_activation": hasattr(loss, "activation"),
+        "activation": loss.told,
+    },
 )
+
+
+def usual_told(dls: DataLoaders) -> Told | None:
+    """What a file tells of the loss that the data calls for, which knows what predictions are."""
+    usual = usual_loss(dls)
+    try:
+        return LOSSES.tell(usual)
+    except ExportError:
+        return None
 
 
 def tell_loss(loss_func: Any) -> tuple[Told, str | None]:
@@ -113,7 +142,12 @@ def tell_loss(loss_func: Any) -> tuple[Told, str | None]:
         told = None
     if told is not None:
         return told, None
-    name, has = name_of(loss_func), hasattr(loss_func, "activation")
-    needs = "predictions need it" if has else "predictions do without, `validate` needs it"
+    name, act = name_of(loss_func), getattr(loss_func, "activation", None)
+    decodes = hasattr(loss_func, "decodes")
+    known = None if act is None or decodes else ACTIVATIONS.tell(act)
+    needs = "predictions do without, `validate` needs it"
+    if known is None and (act is not None or decodes):
+        needs = "predictions need it"
     said = f"the file does not hold the loss `{name}`: after loading, {needs} (`learn.loss_func`)"
-    return {"kind": "MissingLoss", "name": name, "has_activation": has}, said
+    told = {"name": name, "has_activation": act is not None or decodes, "activation": known}
+    return {"kind": "MissingLoss"} | told, said

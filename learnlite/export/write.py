@@ -9,7 +9,7 @@ import torch
 
 from learnlite import tensor_file
 from learnlite.export.data import tell_data
-from learnlite.export.losses import tell_loss
+from learnlite.export.losses import tell_loss, usual_told
 from learnlite.export.model import tell_model, tensors_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def write_learner(learn: "Learner", path: Path) -> None:
             "model": model | {"same": same},
             "data": data,
             "loss": loss,
+            "usual_loss": None if about_loss is None else usual_told(learn.dls),
         }
         text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
         tensor_file.write(path, tensors, {"format": "pt", NOTE: text})

@@ -8,6 +8,7 @@ from torch import Tensor
 from learnlite.interpret.gradcam import GradCAM, heat_over
 from learnlite.interpret.rows import Rows
 from learnlite.learner import Learner
+from learnlite.losses.outputs import are_probabilities, tells_activation
 from learnlite.plots import plain_text
 
 
@@ -29,6 +30,8 @@ class Interpretation:
     """
 
     heading = "predicted / actual, loss"
+    has_probabilities = True
+    """False where nobody has told what makes probabilities of the outputs, and they are none."""
 
     def __init__(
         self,
@@ -63,7 +66,10 @@ class Interpretation:
             dl = learn.dls[ds_idx]
         found = learn.get_preds(dl=dl, act=act, with_decoded=True, with_loss=True)
         preds, targs, decoded, losses = found
-        return cls(learn, dl, losses, preds, targs, decoded)
+        self = cls(learn, dl, losses, preds, targs, decoded)
+        is_told = act is not None or tells_activation(learn.loss_func)
+        self.has_probabilities = is_told or are_probabilities(preds)
+        return self
 
     @property
     def vocab(self) -> Any:

@@ -42,7 +42,7 @@ class ClassificationInterpretation(Interpretation):
     np.int64(20)
     """
 
-    heading = "predicted / actual, loss, probability of what was predicted"
+    heading = "predicted / actual, loss, probability (p) of what was predicted"
 
     @property
     def classes(self) -> list[Any]:
@@ -144,6 +144,7 @@ class ClassificationInterpretation(Interpretation):
 
     def calibration(self, n_bins: int = 15) -> Calibration:
         """How often the model is right where it says so with some probability."""
+        self._check_probabilities("calibration")
         return calibration(self.preds, self.targs, n_bins)
 
     def plot_calibration(self, n_bins: int = 15, ax: Any = None) -> Any:
@@ -159,6 +160,7 @@ class ClassificationInterpretation(Interpretation):
         A model that was trained on the items knows their labels by heart: look at those it has not
         seen.
         """
+        self._check_probabilities("wrong_labels")
         usual = torch.stack(
             [self.preds[self.targs == i, i].mean() for i in range(self.preds.shape[1])]
         )
@@ -195,8 +197,17 @@ class ClassificationInterpretation(Interpretation):
         said, label = int(self.decoded[i]), int(self.targs[i])
         return (
             f"{plain_text(classes[said], longest=24)} / {plain_text(classes[label], longest=24)}\n"
-            f"loss {self.losses[i]:.2f}, p {self.preds[i, said]:.2f}"
+            f"loss {self.losses[i]:.2f}, {'p' if self.has_probabilities else 'output'} "
+            f"{self.preds[i, said]:.2f}"
         )
+
+    def _check_probabilities(self, name: str) -> None:
+        if not self.has_probabilities:
+            raise ValueError(
+                f"`{name}` is about probabilities, and the predictions are the outputs as they "
+                "are, as the loss does not tell what makes probabilities of them; write "
+                f"`{type(self).__name__}.from_learner(learn, act=torch.nn.Softmax(1))`"
+            )
 
     def _classes_seen(self, indices: list[int]) -> Tensor:
         return self.decoded[torch.as_tensor(indices)]

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnlite.losses.classes import ClassLoss
+from learnlite.losses.items import BCEWithLogitsLossFlat
 
 _CLASSES = (nn.CrossEntropyLoss, F.cross_entropy)
 _LOG_CLASSES = (nn.NLLLoss, F.nll_loss)
 _LABELS = (nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits, nn.MultiLabelSoftMarginLoss)
 _CHANCES = (nn.BCELoss, F.binary_cross_entropy)
 _MARGINS = (nn.MultiMarginLoss, F.multi_margin_loss)
+_ROUNDING = 1e-2  # how far from 1 the probabilities of an item may sum, in half precision
 
 
 def activation_of(loss_func: Any) -> Callable[[Any], Any]:
@@ -33,10 +35,38 @@ def activation_of(loss_func: Any) -> Callable[[Any], Any]:
     return _on_tensors(torch.sigmoid) if _is_one_of(loss_func, _LABELS) else _same
 
 
+def tells_activation(loss_func: Any) -> bool:
+    """Whether it is known what the outputs of a model that is trained with this loss mean.
+
+    >>> tells_activation(F.cross_entropy), tells_activation(lambda pred, targ: pred.mean())
+    (True, False)
+    """
+    known = (*_CLASSES, *_LOG_CLASSES, *_LABELS, *_CHANCES)
+    return hasattr(loss_func, "activation") or _is_one_of(loss_func, known)
+
+
+def are_probabilities(preds: Any, targets: Any = None) -> bool:
+    """Whether predictions may be probabilities: of classes, rows that sum to 1; else from 0 to 1.
+
+    `targets` is the loss that the data calls for, which tells of several labels an item.
+
+    >>> [are_probabilities(torch.tensor([row])) for row in ([0.2, 0.8], [3.0, -2.0])]
+    [True, False]
+    """
+    if not isinstance(preds, Tensor) or not preds.is_floating_point() or preds.ndim < 2:
+        return False
+    lowest, highest = torch.aminmax(preds) if preds.numel() else (0.0, 0.0)
+    if not (lowest >= 0 and highest <= 1 + _ROUNDING):
+        return False
+    sums = preds.sum(1)
+    return isinstance(targets, BCEWithLogitsLossFlat) or bool(((sums - 1).abs() < _ROUNDING).all())
+
+
 def decodes_of(loss_func: Any, usual: Any = None) -> Callable[[Any], Any]:
     """What makes labels, or numbers, of what `activation_of` gave.
 
-    A loss that nobody knows is taken as one for classes where that is `usual` for the data.
+    A loss that nobody knows is taken as the one `usual` for the data, if that is for labels: the
+    largest output is the class, of several labels those above 0.5. A tuple is for several outputs.
 
     >>> decodes_of(nn.CrossEntropyLoss())(torch.tensor([[0.2, 0.8]]))
     tensor([1])
@@ -48,7 +78,29 @@ def decodes_of(loss_func: Any, usual: Any = None) -> Callable[[Any], Any]:
         return _on_tensors(_likeliest)
     if _is_one_of(loss_func, (*_LABELS, *_CHANCES)):
         return _on_tensors(_likely)
-    return decodes_of(usual) if isinstance(usual, ClassLoss) else _same
+    if isinstance(usual, tuple):
+        return _each([decodes_of(None, one) for one in cast("tuple[Any, ...]", usual)])
+    if isinstance(usual, ClassLoss):
+        return _on_tensors(partial(_largest, usual.axis))
+    return _on_tensors(_likely) if isinstance(usual, BCEWithLogitsLossFlat) else _same
+
+
+def _each(functions: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Each of several outputs by its own function."""
+
+    def changed(preds: Any) -> Any:
+        if not isinstance(preds, tuple) or len(cast("tuple[Any, ...]", preds)) != len(functions):
+            return preds
+        return tuple(one(pred) for one, pred in zip(functions, preds, strict=True))
+
+    return changed
+
+
+def _largest(axis: int, pred: Tensor) -> Tensor:
+    """The class with the largest output; a single one says yes or no."""
+    if not pred.is_floating_point() or not -pred.ndim <= axis < pred.ndim or pred.ndim < 2:
+        return pred
+    return _likely(pred) if pred.shape[axis] == 1 else pred.argmax(dim=axis)
 
 
 def _is_users(loss_func: Any) -> bool:
@@ -68,7 +120,8 @@ def _on_tensors(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
 def _is_one_of(loss_func: Any, known: tuple[Any, ...]) -> bool:
     while isinstance(loss_func, partial):
         loss_func = loss_func.func
-    return type(loss_func) in known or any(loss_func is one for one in known)
+    classes = tuple(one for one in known if isinstance(one, type))
+    return isinstance(loss_func, classes) or any(loss_func is one for one in known)
 
 
 def _softmax(pred: Tensor) -> Tensor:

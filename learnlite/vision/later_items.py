@@ -16,7 +16,7 @@ def as_ours(
     """The items as `getters` want them, which read ours; and the getters, unless none is needed.
 
     A table is taken by its rows, and a path as text where ours are `Path`s. With `is_inputs`, items
-    of another kind than ours are inputs themselves.
+    of another kind than ours are inputs themselves, also in a list that has both.
 
     >>> read = [lambda row: row["file"]]
     >>> as_ours(["1.jpg"], [{"file": "0.jpg"}], read, is_inputs=True)[1][0]("1.jpg")
@@ -33,13 +33,15 @@ def as_ours(
     item, own = items[0], ours[0]
     if isinstance(own, Sample):
         return _as_samples(items, own.samples, is_inputs=is_inputs), list(getters)
-    if isinstance(own, PurePath) and isinstance(item, str):
-        return [Path(one) for one in items], list(getters)
-    if isinstance(own, str) and isinstance(item, PurePath):
-        return [str(one) for one in items], list(getters)
-    if not is_inputs or isinstance(item, type(own)) or isinstance(own, type(item)):
+    looked_at = items if type(items) is list else [item]  # others may be read as they are asked
+    kinds = {type(one) for one in looked_at}
+    if all(issubclass(kind, type(own)) or isinstance(own, kind) for kind in kinds):
         return items, list(getters)
-    return items, [_itself]
+    if isinstance(own, PurePath) and all(issubclass(kind, str | PurePath) for kind in kinds):
+        return [Path(one) for one in items], list(getters)
+    if isinstance(own, str) and all(issubclass(kind, str | PurePath) for kind in kinds):
+        return [str(one) for one in items], list(getters)
+    return items, [_Suited(getter, own, is_inputs) for getter in getters]
 
 
 def _as_samples(items: Any, ours: Samples, *, is_inputs: bool) -> Any:
@@ -54,5 +56,20 @@ def _as_samples(items: Any, ours: Samples, *, is_inputs: bool) -> Any:
     return ours.like(items)
 
 
-def _itself(item: Any) -> Any:
-    return item
+class _Suited:
+    """A getter that reads what is like our items, and leaves inputs as they are."""
+
+    def __init__(self, getter: Getter, own: Any, is_inputs: bool) -> None:
+        self.getter = getter
+        self.own = own
+        self.is_inputs = is_inputs
+        self.__name__ = getattr(getter, "__name__", None) or repr(getter)
+
+    def __call__(self, item: Any) -> Any:
+        own = self.own
+        if isinstance(own, PurePath) and isinstance(item, str):
+            item = Path(item)
+        elif isinstance(own, str) and isinstance(item, PurePath):
+            item = str(item)
+        is_like = isinstance(item, type(own)) or isinstance(own, type(item))
+        return self.getter(item) if is_like or not self.is_inputs else item
