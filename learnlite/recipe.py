@@ -27,6 +27,7 @@ class Recipe:
 class _Builder:
     make: Callable[..., nn.Module]
     fixed: dict[str, Any]
+    call: str
 
 
 @overload
@@ -35,16 +36,23 @@ def builder(name: Callable[P, M], /) -> Callable[P, M]: ...
 
 @overload
 def builder(
-    name: str | None = None, /, *, fixed: Mapping[str, Any] | None = None
+    name: str | None = None,
+    /,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    call: str | None = None,
 ) -> Callable[[Callable[P, M]], Callable[P, M]]: ...
 
 
-def builder(name: Any = None, /, *, fixed: Mapping[str, Any] | None = None) -> Any:
+def builder(
+    name: Any = None, /, *, fixed: Mapping[str, Any] | None = None, call: str | None = None
+) -> Any:
     """Register a function that makes a model; what it makes tells its recipe by `recipe_of`.
 
     Arguments are plain: numbers, strings, True, False, None, lists and dicts of those. A model made
     with another has no recipe, and `why_no_recipe` says which it was. `fixed` are arguments that
-    a recipe has with these values whatever they were, as `{"pretrained": False}`.
+    a recipe has with these values whatever they were, as `{"pretrained": False}`. `call` is how
+    people call it, if by another name, as "make_net({})".
 
     >>> @builder("doctest_net")
     ... def make(n_out: int, bias: bool = True) -> nn.Module:
@@ -55,10 +63,10 @@ def builder(name: Any = None, /, *, fixed: Mapping[str, Any] | None = None) -> A
     Linear(in_features=4, out_features=2, bias=True)
     """
     if callable(name):
-        return _registered(cast(Any, name).__name__, name, {})
+        return _registered(cast(Any, name).__name__, name, {}, None)
 
     def register(make: Any) -> Any:
-        return _registered(make.__name__ if name is None else name, make, fixed or {})
+        return _registered(make.__name__ if name is None else name, make, fixed or {}, call)
 
     return register
 
@@ -137,7 +145,85 @@ def registered_models() -> list[str]:
     return sorted(_BUILDERS)
 
 
-def _registered(name: str, make: Any, fixed: Mapping[str, Any]) -> Any:
+def call_of(name: str, args: Mapping[str, Any]) -> str:
+    """How people call a registered function with these arguments, those that are not its defaults.
+
+    >>> @builder("doctest_call")
+    ... def make_net(width: int, act: object = None) -> nn.Module:
+    ...     return nn.Linear(4, width)
+    >>> call_of("doctest_call", {"width": 2, "act": nn.ReLU()})
+    'make_net(width=2, act=ReLU(…))'
+    """
+    found = _BUILDERS[name]
+    defaults = {key: p.default for key, p in inspect.signature(found.make).parameters.items()}
+    shown = [
+        f"{key}={_brief(value)}"
+        for key, value in args.items()
+        if key not in found.fixed and _differs(value, defaults.get(key, inspect.Parameter.empty))
+    ]
+    return found.call.format(", ".join(shown))
+
+
+def how_to_build(model: nn.Module) -> str:
+    """The call that builds a model again, as far as that is known.
+
+    >>> how_to_build(nn.Linear(1, 1))
+    'Linear(…)'
+    """
+    model = _plain_model(model)
+    recipe = recipe_of(model)
+    if recipe is not None:
+        return call_of(recipe.name, recipe.args)
+    return vars(model).get("recipe_call") or f"{type(model).__name__}(…)"
+
+
+def how_to_register(model: nn.Module) -> str:
+    """What to register, so that a model has a recipe; nothing if that does not help.
+
+    >>> how_to_register(nn.Linear(1, 1))
+    'or make it in a function of yours below `@register_model("my_net")`, and export again'
+    """
+    model = _plain_model(model)
+    if recipe_of(model) is not None:
+        return ""
+    return vars(model).get("recipe_advice", _how_to_register(model, "net"))
+
+
+def _how_to_register(value: Any, argument: str) -> str:
+    cls = value if isinstance(value, type) else type(value)
+    if not issubclass(cls, nn.Module):
+        return ""
+    if cls.__module__.startswith("torch."):
+        made = f"`{argument}`" if argument != "net" else "it"
+        return (
+            f'or make {made} in a function of yours below `@register_model("my_{argument}")`, and '
+            "export again"
+        )
+    return (
+        f'or write `@register_model("{cls.__name__.lower()}")` above `class {cls.__name__}`, build '
+        "it anew, and export again"
+    )
+
+
+def _differs(value: Any, default: Any) -> bool:
+    if value is default:
+        return False
+    return type(value) is not type(default) or isinstance(value, nn.Module) or value != default
+
+
+def _brief(value: Any) -> str:
+    """A value in a call, in a line."""
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__}(…)"
+    if isinstance(value, dict) and set(cast(Any, value)) == {"name", "args"}:  # a recipe's
+        return f"{value['name']}(…)"
+    name = getattr(value, "__name__", None)
+    if name is not None:
+        return "lambda …" if name == "<lambda>" else name
+    return " ".join(repr(value)[:60].split())
+
+
+def _registered(name: str, make: Any, fixed: Mapping[str, Any], call: str | None) -> Any:
     signature = inspect.signature(make)
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
@@ -149,7 +235,8 @@ def _registered(name: str, make: Any, fixed: Mapping[str, Any]) -> Any:
     if unknown:
         raise TypeError(f"`{make.__name__}` has no argument `{min(unknown)}` to fix")
     _check_free(name, make)
-    _BUILDERS[name] = _Builder(make, dict(fixed))
+    call = call or f"{make.__name__}({{}})"
+    _BUILDERS[name] = _Builder(make, dict(fixed), call)
     if isinstance(make, type):
         record_instances(name, make, signature, fixed)
         return make
@@ -161,7 +248,7 @@ def _registered(name: str, make: Any, fixed: Mapping[str, Any]) -> Any:
             _record(model, name, signature.bind(*args, **kwargs), fixed)
         return model
 
-    _BUILDERS[name] = _Builder(recorded, dict(fixed))
+    _BUILDERS[name] = _Builder(recorded, dict(fixed), call)
     return recorded
 
 
@@ -184,19 +271,30 @@ def _record(model: Any, name: str, bound: inspect.BoundArguments, fixed: Mapping
     given = set(bound.arguments)
     bound.apply_defaults()
     args: dict[str, Any] = {}
-    vars(model).pop("recipe", None)
-    for key, value in bound.arguments.items():
-        is_rest = bound.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD
-        for each, part in value.items() if is_rest else ((key, value),):
-            try:
-                args[each] = fixed[each] if each in fixed else plain(part, each)
-            except TypeError as error:
-                if key not in given:  # its own default needs no saying
-                    continue
-                vars(model)["recipe_fault"] = f"`{name}` was called with {error}"
-                return
-    vars(model).pop("recipe_fault", None)
-    vars(model)["recipe"] = Recipe(name, args)
+    own = vars(model)
+    for key in ("recipe", "recipe_fault", "recipe_call", "recipe_advice"):
+        own.pop(key, None)
+    given_args = {
+        each: (part, key in given)
+        for key, value in bound.arguments.items()
+        for each, part in (value.items() if _is_rest(bound, key) else ((key, value),))
+    }
+    for key, (part, is_given) in given_args.items():
+        try:
+            args[key] = fixed[key] if key in fixed else plain(part, key)
+        except TypeError as error:
+            if not is_given:  # its own default needs no saying
+                continue
+            own["recipe_fault"] = f"`{name}` was called with {error}"
+            own["recipe_advice"] = _how_to_register(part, key)
+            if name in _BUILDERS:  # and is no transform
+                own["recipe_call"] = call_of(name, {k: part for k, (part, _) in given_args.items()})
+            return
+    own["recipe"] = Recipe(name, args)
+
+
+def _is_rest(bound: inspect.BoundArguments, key: str) -> bool:
+    return bound.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD
 
 
 def plain(value: Any, name: str) -> Any:
@@ -213,9 +311,8 @@ def plain(value: Any, name: str) -> Any:
         parts = cast(dict[Any, Any], value)
         if all(isinstance(key, str) for key in parts):
             return {key: plain(part, name) for key, part in parts.items()}
-    raise TypeError(
-        f"`{name}={getattr(value, '__name__', None) or repr(value)[:60]}`, which is no plain value"
-    )
+    shown = getattr(value, "__name__", None) or _brief(value)
+    raise TypeError(f"`{name}={shown}`, which is no plain value")
 
 
 def _check_free(name: str, make: Any) -> None:

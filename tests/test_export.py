@@ -227,7 +227,7 @@ def test_a_model_without_a_recipe_is_told_of_and_given_when_loading(
     path = learn.export()
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and "load_learner(f, model=Linear(…))" in said
-    assert '@register_model("linear")' in said
+    assert '@register_model("my_net")' in said
     with pytest.raises(FileError, match=r"holds the weights of a `Linear` .*model=Linear\(…\)\)`"):
         load_learner(path)
     assert same_bits(load_learner(path, model=nn.Linear(4, 2)).model, learn.model)

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from learnlite import DataLoaders
 from learnlite.layers import AdaptiveConcatPool2d, SigmoidRange
+from learnlite.vision.learner import unet_learner, vision_learner
 from learnlite.vision.models.head import create_head
+from learnlite.vision.models.xresnet import xresnet18
 
 
 def linears(head):
@@ -80,3 +83,64 @@ def test_y_range_bounds_the_outputs():
 def test_what_cannot_be_built_is_said(settings, message):
     with pytest.raises(ValueError, match=message):
         create_head(**{"nf": 8, "n_out": 2} | settings)
+
+
+def images(size=32):
+    batch = (torch.rand(4, 3, size, size), torch.arange(4) % 2)
+    return DataLoaders([batch], [batch], device="cpu", c=2)
+
+
+def mlp(n_in):
+    return nn.Sequential(nn.Flatten(), nn.Linear(n_in, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def pooled(nf):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(nf, 2))
+
+
+@pytest.mark.parametrize(
+    ("arch", "head", "message"),
+    [
+        (xresnet18, pooled(100), r"`custom_head` does not take .* `xresnet18` gives .*512 maps of "
+         r"1 x 1 \(RuntimeError: .*\); give one that does, as `create_head\(512, n_out\)`"),
+        (mlp(3 * 32 * 32), nn.Linear(9, 2), r"8 features .*`create_head\(8, n_out, pool=False\)`"),
+    ],
+)  # fmt: skip
+def test_a_head_of_another_size_is_told_from_images_of_another_size(arch, head, message):
+    with pytest.raises(ValueError, match=message):
+        vision_learner(images(), arch, pretrained=False, custom_head=head)
+
+
+def test_the_advice_for_a_head_works():
+    head = create_head(512, 2)
+    learn = vision_learner(images(), xresnet18, pretrained=False, custom_head=head)
+    vector = create_head(8, 2, pool=False)
+    also = vision_learner(images(), mlp(3 * 32 * 32), pretrained=False, custom_head=vector)
+    for each in (learn, also):
+        assert each.get_preds()[0].shape == (4, 2)
+
+
+def test_a_network_of_vectors_is_told_which_size_it_lacks():
+    with pytest.raises(ValueError, match=r"no image went through .*1x49152 and 100x8.*`Learner\("):
+        vision_learner(images(), mlp(100), pretrained=False)
+    with pytest.raises(ValueError, match=r"32 x 32 pixels do not .*1x3072 and 12288x8.*resize"):
+        vision_learner(images(), mlp(3 * 64 * 64), pretrained=False)
+
+
+def test_a_class_instead_of_a_head_is_told():
+    with pytest.raises(TypeError, match=r"`custom_head` must be an instance .*call it: `Linear\("):
+        vision_learner(images(), xresnet18, pretrained=False, custom_head=nn.Linear)
+
+
+@pytest.mark.parametrize("y_range", [5, (1,), (2, 1), (1, 1), "ab", (0, None), (0, float("inf"))])
+def test_a_range_that_is_none_is_told_before_anything_is_made(y_range):
+    def never():
+        raise AssertionError("made")
+
+    with pytest.raises(
+        ValueError, match=r"`y_range` must be a lower and an upper bound, as \(0, 5"
+    ):
+        create_head(8, 2, y_range=y_range)
+    for make in (vision_learner, unet_learner):
+        with pytest.raises(ValueError, match=r"`y_range` must be a lower and an upper bound"):
+            make(images(), never, pretrained=False, y_range=y_range)

@@ -208,7 +208,9 @@ def test_answers_stay_in_their_range(x):
     unet = DynamicUnet(three_stages(), 1, 64, y_range=(-1, 3)).eval()
     out = unet(x * 100)
     assert out.min() >= -1 and out.max() <= 3
-    with pytest.raises(ValueError, match="`y_range` must be a lower and an upper bound, got \\(3"):
+    with pytest.raises(
+        ValueError, match="`y_range` must be a lower and an upper bound, as \\(0, 5\\), got \\(3"
+    ):
         DynamicUnet(three_stages(), 1, 64, y_range=(3, 1))
 
 

@@ -11,7 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from learnlite import checkpoint
 from learnlite.data.wording import quoted, short
 from learnlite.export.table import ExportError, Told
-from learnlite.recipe import Recipe, build, recipe_of, registered_models, why_no_recipe
+from learnlite.recipe import (
+    Recipe,
+    build,
+    how_to_build,
+    how_to_register,
+    recipe_of,
+    registered_models,
+    why_no_recipe,
+)
 from learnlite.seeds import kept_rng
 from learnlite.tensor_file import FileError, TensorFile
 
@@ -28,12 +36,13 @@ def tell_model(model: nn.Module) -> tuple[Told, str | None]:
     why = why_no_recipe(model) if recipe is None else _changed_since(recipe, model)
     if recipe is not None and why is None:
         return {"class": name, "name": recipe.name, "args": recipe.args}, None
-    said = (
-        f"the file does not tell how to build the model, as {why}: it needs "
-        f"`load_learner(f, model={name}(…))`; or register what builds the model before it is "
-        f'built, by `@register_model("{name.lower()}")`, and export again'
-    )
-    return {"class": name}, said
+    call, register = how_to_build(model), how_to_register(model)
+    advice = f"it needs `load_learner(f, model={call})`{register and f'; {register}'}"
+    if recipe is not None:
+        advice = f"build it so again, `model = {call}`, change it in the same way, and load by "
+        advice += "`load_learner(f, model=model)`"
+    said = f"the file does not tell how to build the model, as {why}: {advice}"
+    return {"class": name, "call": call}, said
 
 
 def tensors_of(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -230,10 +239,12 @@ def _same_names(told: Told, file: TensorFile) -> dict[str, str]:
 
 
 def _needs_model(file: TensorFile, told: Told) -> str:
-    name = told.get("class")
+    name, call = told.get("class"), told.get("call")
     name = name if isinstance(name, str) and name.isidentifier() and len(name) < 80 else "Net"
+    if not isinstance(call, str) or not call.isprintable() or not 0 < len(call) < 300:
+        call = f"{name}(…)"
     return (
-        f"{file.path} holds the weights of a `{name}` and not how to build one; give it: "
-        f"`load_learner(f, model={name}(…))`. Or register it where it is trained, by "
-        f'`@register_model("{name.lower()}")`, and export again'
+        f"{file.path} holds the weights of a `{name}` and not how to build one; give one as it was "
+        f"where it was exported: `load_learner(f, model={call})`. Or let it be registered there, "
+        "by `@register_model`, before it is built and exported again"
     )

@@ -2,7 +2,7 @@
 
 import warnings
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from learnlite.seeds import kept_rng
 from learnlite.types import counted
 from learnlite.vision.batch_tfms import BatchTfms, Normalize
 from learnlite.vision.loaders import BlockLoaders
-from learnlite.vision.models.flow import NotTraced, output_shape
+from learnlite.vision.models.flow import NotTraced, first_line, output_shape
 
 Stats = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -47,18 +47,36 @@ def check_image(image: Tensor, n_in: int) -> None:
 
 
 def check_size(model: nn.Module, image: Tensor, name: str, size: int | None) -> None:
-    """Raise a ValueError if an image of this size does not go through the network."""
+    """Raise a ValueError if an image of this size does not go through the network.
+
+    If it goes through the first of two parts, the second is at fault: a head of the user's.
+    """
     height, width = image.shape[-2:]
     try:
-        with torch.no_grad():
-            output_shape(model, image.shape[1], (height, width))
+        output_shape(model, image.shape[1], (height, width))
     except NotTraced as error:
+        fault = first_line(error.__cause__ or error)
+        with suppress(NotTraced):
+            body, _ = cast(nn.Sequential, model)
+            shape = output_shape(body, image.shape[1], (height, width))
+            if shape is not None:
+                raise ValueError(_no_head(name, shape, fault)) from error
         wanted = f"images of {size} pixels" if size else "others"
         advice = f"resize them: `item_tfms=Resize({size})`" if size else "resize them"
         raise ValueError(
             f"images of {height} x {width} pixels do not go through `{name}`, which takes "
-            f"{wanted}; {advice}"
+            f"{wanted} ({fault}); {advice}"
         ) from error
+
+
+def _no_head(name: str, shape: tuple[int, ...], fault: str) -> str:
+    features = counted(shape[1], "map" if len(shape) == 4 else "feature")
+    size = f" of {shape[2]} x {shape[3]}" if len(shape) == 4 else ""
+    pool = "" if len(shape) == 4 else ", pool=False"
+    return (
+        f"`custom_head` does not take what the body of `{name}` gives of an image, {features}"
+        f"{size} ({fault}); give one that does, as `create_head({shape[1]}, n_out{pool})` makes"
+    )
 
 
 def normalize_as(dls: DataLoaders, stats: Stats, label: str, n_in: int) -> str:

@@ -12,7 +12,15 @@ import torch
 from torch import nn
 from torchvision.ops import Permute
 
-from learnlite.vision.models.flow import NotTraced, flow_of, last_map, last_vector, output_shape
+from learnlite.vision.models.flow import (
+    NoSizeFits,
+    NotTraced,
+    first_line,
+    flow_of,
+    last_map,
+    last_vector,
+    output_shape,
+)
 
 Cut = int | Callable[[nn.Module], nn.Module] | None
 
@@ -108,6 +116,13 @@ def _found_body(model: nn.Module, size: int | None) -> nn.Module:
         return _timm_body(model, n_in, size)
     try:
         flow = flow_of(model, n_in, size)
+    except NoSizeFits as error:
+        cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
+        raise ValueError(
+            f"no image went through this `{type(model).__name__}`, of any of the usual sizes"
+            f"{cause}; if it takes images of another size and needs no head, train it by "
+            "`Learner(dls, model)`; else pass `cut=`, a function of the model that gives its body"
+        ) from error
     except NotTraced as error:
         raise ValueError(
             f"where the body of this `{type(model).__name__}` ends is not clear: {error}; pass "

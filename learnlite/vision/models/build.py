@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from learnlite.layers import ACTIVATIONS, NORM_TYPES, apply_init
 from learnlite.layers.activations import name_of, named
-from learnlite.recipe import builder
+from learnlite.recipe import Recipe, build, builder, recipe_of
 from learnlite.types import check_number
 from learnlite.vision.models.arch import Arch, Architecture, find_architecture
 from learnlite.vision.models.body import Cut, adapt_input, create_body, feature_shape
-from learnlite.vision.models.head import create_head
+from learnlite.vision.models.head import check_range, create_head
 from learnlite.vision.models.unet import DynamicUnet
 from learnlite.vision.models.weights import Pretrained, find_weights, load_into
 
@@ -119,6 +119,12 @@ def build_vision_model(
 ) -> nn.Sequential:
     """As `create_vision_model`, of an architecture and weights that were chosen already."""
     _check_n_out(n_out)
+    check_range(head.get("y_range"))
+    given = head.get("custom_head")
+    _check_head(given)
+    recipe = None if given is None else recipe_of(given)
+    if recipe is not None:
+        head |= {"custom_head": {"name": recipe.name, "args": recipe.args}, "head": given}
     spec, body = choice.body(n_in, cut)
     return _vision_model(arch=spec, n_out=n_out, n_in=n_in, cut=cut, body=body, init=init, **head)
 
@@ -156,6 +162,7 @@ def build_unet_model(
 ) -> DynamicUnet:
     """As `create_unet_model`, of an architecture and weights that were chosen already."""
     _check_n_out(n_out)
+    check_range(kwargs.get("y_range"))
     for option, table in _TABLES.items():
         if option in kwargs:
             kwargs[option] = name_of(kwargs[option], table)
@@ -204,7 +211,11 @@ def add_head(
     return nn.Sequential(body, head)
 
 
-@builder("vision_model", fixed={"body": None, "init": None})
+@builder(
+    "vision_model",
+    fixed={"body": None, "head": None, "init": None},
+    call="create_vision_model({}, pretrained=False)",
+)
 def _vision_model(
     arch: Any,
     n_out: int,
@@ -220,18 +231,22 @@ def _vision_model(
     lin_first: bool = False,
     y_range: Any = None,
     body: Any = None,
+    head: Any = None,
     init: Any = None,
 ) -> nn.Sequential:
-    """What a recipe builds: all but the weights; `body` is the one that is there already."""
+    """What a recipe builds: all but the weights; `body` and `head` are those there already."""
     if body is None:
         _, body = Choice(find_architecture(arch)).body(n_in, cut)
-    shape = feature_shape(body, n_in) if custom_head is None else (1,)
+    if head is None and isinstance(custom_head, dict):
+        head = _built_head(cast("dict[str, Any]", custom_head))
+    head = custom_head if head is None else head
+    shape = feature_shape(body, n_in) if head is None else (1,)
     return add_head(
         body,
         shape[0],
         n_out,
         init=init,
-        head=custom_head,
+        head=head,
         concat_pool=concat_pool,
         pool=pool and len(shape) == 3,
         lin_ftrs=lin_ftrs,
@@ -243,7 +258,11 @@ def _vision_model(
     )
 
 
-@builder("unet_model", fixed={"body": None, "init": None})
+@builder(
+    "unet_model",
+    fixed={"body": None, "init": None},
+    call="create_unet_model({}, pretrained=False)",
+)
 def _unet_model(
     arch: Any,
     n_out: int,
@@ -264,6 +283,19 @@ def _unet_model(
 
 
 _TABLES: dict[str, dict[str, Any]] = {"act_cls": ACTIVATIONS, "norm_type": NORM_TYPES}
+
+
+def _built_head(told: dict[str, Any]) -> nn.Module:
+    name, args = told.get("name"), told.get("args")
+    if set(told) != {"name", "args"} or not isinstance(name, str) or not isinstance(args, dict):
+        raise ValueError(f"a head is written as its `name` and its `args`, got {str(told)[:80]}")
+    return build(Recipe(name, cast("dict[str, Any]", args)))
+
+
+def _check_head(head: Any) -> None:
+    if head is not None and not isinstance(head, nn.Module):
+        made = f"; call it: `{head.__name__}(…)`" if isinstance(head, type) else ""
+        raise TypeError(f"`custom_head` must be an instance of `nn.Module`, got {head!r}{made}")
 
 
 def _check_n_out(n_out: Any) -> None:

@@ -186,7 +186,7 @@ def _flow(model: nn.Module, opened: frozenset[str], n_in: int, size: int | None)
             traced = _traced(model, opened)
         except Exception as error:  # whatever the user's forward does with what is no tensor
             if opened:
-                raise NotTraced(f"its forward cannot be traced ({_first_line(error)})") from error
+                raise NotTraced(f"its forward cannot be traced ({first_line(error)})") from error
             return _recorded(model, n_in, size)
         first: Flow | None = None
         error: Exception | None = None
@@ -365,5 +365,6 @@ def _free_name(target: str, taken: Iterable[str]) -> str:
     return free
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """An error in a line, for a message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:120]}"

@@ -1,6 +1,8 @@
 """What makes classes, or numbers, of a body's feature maps."""
 
 from collections.abc import Sequence
+from math import isfinite
+from typing import Any
 
 from torch import nn
 
@@ -29,6 +31,7 @@ def create_head(
     >>> [type(layer).__name__ for layer in create_head(512, 10)][:5]
     ['AdaptiveConcatPool2d', 'Flatten', 'BatchNorm1d', 'Dropout', 'Linear']
     """
+    check_range(y_range)
     for name, count in (("nf", nf), ("n_out", n_out)):
         if count < 1:
             raise ValueError(f"`{name}` must be at least 1, got {count}")
@@ -52,6 +55,26 @@ def create_head(
         low, high = y_range
         layers.append(SigmoidRange(low, high))
     return nn.Sequential(*layers)
+
+
+def check_range(y_range: Any) -> None:
+    """Refuse as `y_range` what is no pair of numbers, the lower first.
+
+    >>> check_range(5)
+    Traceback (most recent call last):
+    ...
+    ValueError: `y_range` must be a lower and an upper bound, as (0, 5), got 5
+    """
+    if y_range is None:
+        return
+    bounds: list[Any] = list(y_range) if isinstance(y_range, tuple | list) else []
+    is_pair = len(bounds) == 2 and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and isfinite(x) for x in bounds
+    )
+    if not is_pair or bounds[0] >= bounds[1]:
+        raise ValueError(
+            f"`y_range` must be a lower and an upper bound, as (0, 5), got {y_range!r}"
+        )
 
 
 def _hidden(lin_ftrs: Sequence[int] | None) -> list[int]:

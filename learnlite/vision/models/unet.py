@@ -24,6 +24,7 @@ from learnlite.layers import (
     apply_init,
     named,
 )
+from learnlite.vision.models.head import check_range
 from learnlite.vision.models.stages import find_stages, run_stages
 
 
@@ -118,8 +119,7 @@ class DynamicUnet(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        if y_range is not None and (len(y_range) != 2 or y_range[0] >= y_range[1]):
-            raise ValueError(f"`y_range` must be a lower and an upper bound, got {y_range!r}")
+        check_range(y_range)
         stages = find_stages(encoder, img_size)
         self.paths, self.kept = stages.paths, stages.kept
         *skips, ni = stages.channels
