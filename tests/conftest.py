@@ -1,5 +1,6 @@
 """What every test stands on: fixed seeds, one thread, no window, a home of its own."""
 
+import gc
 import os
 import random
 from pathlib import Path
@@ -21,6 +22,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collections of garbage in tests the half million objects of what was imported."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

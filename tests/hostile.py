@@ -3,6 +3,7 @@
 Nothing here runs what it makes; the makers write bytes.
 """
 
+import functools
 import gzip
 import json
 import os
@@ -221,8 +222,12 @@ EXPORTS: Makers = {
 }
 
 
+BOMB = 80 << 20  # bytes of zeros, a thousand times of what they are packed
+
+
+@functools.cache
 def bomb(method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    return zipped({"zeros": bytes(200 << 20)}, method)
+    return zipped({"zeros": bytes(BOMB)}, method)
 
 
 LINK, HARD, DEVICE, PIPE = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE
@@ -237,15 +242,13 @@ ARCHIVES: Makers = {
     "device.tar": write(lambda f: tarred([(member("a", DEVICE), b"")])),
     "pipe.tar": write(lambda f: tarred([(member("a", PIPE), b"")])),
     "control.tar": write(lambda f: tarred([(member("a\x1b[2J\nb"), b"x")])),
-    "bomb.tar.gz": write(lambda f: tarred([(member("zeros"), bytes(200 << 20))], "w:gz")),
-    "twice_packed.tar.gz": write(lambda f: gzip.compress(gzip.compress(bytes(100 << 20)))),
+    "bomb.tar.gz": write(lambda f: tarred([(member("zeros"), bytes(BOMB))], "w:gz")),
+    "twice_packed.tar.gz": write(lambda f: gzip.compress(gzip.compress(bytes(BOMB)))),
     "cut.tar.gz": write(lambda f: tarred([(member("a"), os.urandom(9999))], "w:gz")[:-500]),
     "dots.zip": write(lambda f: zipped({"../escaped": b"x"})),
     "absolute.zip": write(lambda f: zipped({f"{f}/../escaped": b"x"})),
     "bomb.zip": write(lambda f: bomb()),
-    "lying.zip": write(
-        lambda f: bomb().replace(struct.pack("<I", 200 << 20), struct.pack("<I", 10))
-    ),
+    "lying.zip": write(lambda f: bomb().replace(struct.pack("<I", BOMB), struct.pack("<I", 10))),
     "twice.zip": write(lambda f: zipped({"a": b"1"})[:-22] + zipped({"a": b"2"})),
     "pickle.tgz": write(lambda f: pickled(Gadget(os.system, harm(f)), 4)),
 }
@@ -268,7 +271,7 @@ def png(width: int, height: int, rows: bytes = b"", extra: bytes = b"") -> bytes
 
 
 def text_bomb() -> bytes:
-    body = b"Comment\0\0" + zlib.compress(bytes(100 << 20), 9)
+    body = b"Comment\0\0" + zlib.compress(bytes(BOMB), 9)
     return (
         struct.pack(">I", len(body))
         + b"zTXt"
@@ -301,7 +304,7 @@ def sparse_image(path: Path) -> None:
 
 IMAGES: Makers = {
     "bomb.png": write(lambda f: png(20_000, 20_000, bytes(1000))),
-    "bomb_9000.png": write(lambda f: png(9_000, 9_000, bytes(3 * 9_000 * 9_000 + 9_000))),
+    "bomb_7200.png": write(lambda f: png(7_200, 7_200, bytes(3 * 7_200 * 7_200 + 7_200))),
     "text_bomb.png": write(lambda f: png(10_000, 10_000, b"", text_bomb())),
     "bomb.tif": write(lambda f: tiff(1 << 30, 1 << 30)),
     "bomb.bmp": write(

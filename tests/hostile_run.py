@@ -266,7 +266,7 @@ def too_late(*_: Any) -> None:
     raise RuntimeError("it took ten seconds")
 
 
-def warm_up(group: str, folder: Path) -> None:
+def warm_up(groups: list[str], folder: Path) -> None:
     """Open what is in order, and what is only broken: whatever loads late is loaded."""
     learn = learner(folder)
     learn.save("warm")
@@ -282,17 +282,17 @@ def warm_up(group: str, folder: Path) -> None:
     for name in ("warm.pth", "warm.ll"):
         (folder / f"cut_{name}").write_bytes((folder / name).read_bytes()[:-9])
     (folder / "cut.txt").write_text("nothing")
-    for path in (folder / "cut_warm.pth", folder / "cut_warm.ll", folder / "cut.txt"):
-        for open_it in loaders_of(group, folder).values():
-            with contextlib.suppress(Exception):
-                open_it(path)
+    for group in groups:
+        for path in (folder / "cut_warm.pth", folder / "cut_warm.ll", folder / "cut.txt"):
+            for open_it in loaders_of(group, folder).values():
+                with contextlib.suppress(Exception):
+                    open_it(path)
 
 
 def main(folder: Path, groups: list[str]) -> None:
     """Open each file of each group, a folder each, by each of the group's loaders."""
     folder = folder.resolve()
-    for group in groups:
-        warm_up(group, folder / "home")
+    warm_up(groups, folder / "home")
     watch(folder)
     signal.signal(signal.SIGALRM, too_late)
     for group in groups:

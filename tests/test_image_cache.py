@@ -312,7 +312,16 @@ def ends(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 root = sys.argv[1]
-{code}
+def in_home(code, home):
+    os.environ["LEARNLITE_HOME"] = home
+    for fd, name in ((1, "out"), (2, "warned")):
+        os.dup2(os.open(home + "." + name, os.O_WRONLY | os.O_CREAT), fd)
+    exec(code, globals())
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+status = [ends(in_child(lambda: in_home(*part))) for part in {parts!r}]
+sys.exit(any(status))
 """
 KILLED = """
 write = os.pwrite
@@ -350,19 +359,30 @@ print(total(epoch(cached(root), 0)))
 """
 
 
-def run(root, code):
-    """What a process of its own prints, and what it warns of."""
+@pytest.fixture(scope="module")
+def ran(root, tmp_path_factory):
+    """What each of the programs prints and warns of, in a home of its own; imports are shared."""
+    folder = tmp_path_factory.mktemp("homes")
+    parts = [(globals()[name], str(folder / name)) for name in ("KILLED", "AT_ONCE", "FULL")]
     paths = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    code = SCRIPT.format(tests=str(Path(__file__).parent), parts=parts)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(tests=str(Path(__file__).parent), code=code), root],
+        [sys.executable, "-c", code, root],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split("\n")[:-1], done.stderr
+    told = {Path(home).name: Path(f"{home}.warned").read_text() for _, home in parts}
+    assert done.returncode == 0, f"{done.stderr} {told}"
+    return folder
+
+
+def what(ran, name, monkeypatch):
+    """The lines that a program printed and its warnings; its home is now the test's."""
+    monkeypatch.setenv("LEARNLITE_HOME", str(ran / name))
+    return [(ran / f"{name}.{kind}").read_text() for kind in ("out", "warned")]
 
 
 def total(batches):
@@ -370,9 +390,9 @@ def total(batches):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it takes `fork`")
-def test_a_process_killed_while_it_writes_leaves_no_wrong_pixels(root):
-    ends, _ = run(root, KILLED)
-    assert ends.count(str(-signal.SIGKILL)) > 10
+def test_a_process_killed_while_it_writes_leaves_no_wrong_pixels(root, ran, monkeypatch):
+    ends, _ = what(ran, "KILLED", monkeypatch)
+    assert ends.split().count(str(-signal.SIGKILL)) > 10
     plain = epoch(loaders(root, [Resize(24)]), 0)
     for _ in range(2):
         dls = cached(root)
@@ -383,8 +403,8 @@ def test_a_process_killed_while_it_writes_leaves_no_wrong_pixels(root):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it takes `fork`")
-def test_two_processes_at_once_write_one_cache(root):
-    (*totals, ends), _ = run(root, AT_ONCE)
+def test_two_processes_at_once_write_one_cache(root, ran, monkeypatch):
+    (*totals, ends) = what(ran, "AT_ONCE", monkeypatch)[0].splitlines()
     plain = epoch(loaders(root, [Resize(24)]), 0)
     assert totals == [str(total(plain))] * 2 and ends == "[0, 0]"
     sizes = [file.n_bytes for file in cache_files()]
@@ -397,8 +417,8 @@ def test_two_processes_at_once_write_one_cache(root):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it takes limits of a process")
-def test_a_full_disk_is_survived(root):
-    (shown,), warned = run(root, FULL)
+def test_a_full_disk_is_survived(root, ran, monkeypatch):
+    shown, warned = what(ran, "FULL", monkeypatch)
     assert int(shown) == total(epoch(loaders(root, [Resize(24)]), 0))
     assert "could not be written (File too large); other images are decoded each time" in warned
 
