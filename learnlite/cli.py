@@ -15,6 +15,7 @@ from typing import NamedTuple
 import learnlite
 from learnlite.commands import cache, demo, doctor, export, lr_find, predict, train
 from learnlite.commands.given import RefusedError
+from learnlite.interrupt import Stopped
 
 
 class Command(NamedTuple):
@@ -37,7 +38,10 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit status: 0 done, 2 not as asked, 130 stopped by Ctrl-C."""
+    """Run a command; gives the exit status: 0 done, 2 not as asked, 130 and 143 stopped.
+
+    130 is by Ctrl-C, 143 by SIGTERM.
+    """
     parser = _parser()
     args = parser.parse_args(argv)
     if args.command is None:
@@ -48,9 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.run(args)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"\nlearnlite {args.command}: stopped by Ctrl-C", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        return _stopped(args.command, "Ctrl-C", stop, 130)
+    except Stopped as stop:
+        return _stopped(args.command, stop.signal.name, stop, 128 + stop.signal)
     except BrokenPipeError:  # the reader has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -58,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"learnlite {args.command}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _stopped(command: str, what: str, stop: BaseException, status: int) -> int:
+    notes = getattr(stop, "__notes__", [])
+    print("\n" + "; ".join([f"learnlite {command}: stopped by {what}", *notes]), file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ from learnlite import cli
 from learnlite.cli import main
 from learnlite.commands import demo, doctor
 from learnlite.data import load_shapes, make_shapes
+from learnlite.interrupt import Stopped
 
 PACKAGE = Path(learnlite.__file__).parent
 PLOTS = ["losses.png", "lr_finder.png", "predictions.png", "schedule.png"]
@@ -85,13 +86,19 @@ def test_a_new_command_is_one_row(monkeypatch, capsys):
     assert capsys.readouterr().out == "hello you\n"
 
 
-def test_ctrl_c_ends_with_one_line(monkeypatch, capsys):
-    def interrupted(args: argparse.Namespace) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("stop", "status", "name"),
+    [(KeyboardInterrupt(), 130, "Ctrl-C"), (Stopped(signal.SIGTERM), 143, "SIGTERM")],
+)
+def test_a_signal_ends_with_one_line_and_a_status_of_its_own(
+    stop, status, name, monkeypatch, capsys
+):
+    def stopped(args: argparse.Namespace) -> None:
+        raise stop
 
-    monkeypatch.setattr(cli, "COMMANDS", (cli.Command("wait", doctor.options, interrupted),))
-    assert exit_status("wait") == 130
-    assert capsys.readouterr().err == "\nlearnlite wait: stopped by Ctrl-C\n"
+    monkeypatch.setattr(cli, "COMMANDS", (cli.Command("wait", doctor.options, stopped),))
+    assert exit_status("wait") == status
+    assert capsys.readouterr().err == f"\nlearnlite wait: stopped by {name}\n"
 
 
 def test_output_that_knows_few_characters_gets_what_it_can_show(monkeypatch):

@@ -1,13 +1,17 @@
 """`learnlite train`: from a folder of images to a model, its weights and a report."""
 
 import argparse
+import shlex
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from learnlite.commands import data, learner
 from learnlite.commands.given import at_least, rate, writable
 from learnlite.commands.run import Run
+from learnlite.interrupt import Stopped
 
 _LOADING = """from learnlite import load_learner
 
@@ -55,12 +59,28 @@ def run(args: argparse.Namespace) -> None:
     learn = learner.learner(args, dls)
     print(f"{_told(dls)}; everything goes to {out}")
     begun.write()  # only now: what was refused is no run
-    if args.lr == "auto":
-        args.lr = begun.settings["lr"] = learner.found_rate(learn)
-        begun.write()
-        print(f"The finder suggests a learning rate of {args.lr:g}.")
-    curves = _fit(learn, args)
-    _write(learn, args, curves, time.perf_counter() - started)
+    with _telling_how_to_go_on(args):
+        if args.lr == "auto":
+            args.lr = begun.settings["lr"] = learner.found_rate(learn)
+            begun.write()
+            print(f"The finder suggests a learning rate of {args.lr:g}.")
+        curves = _fit(learn, args)
+        _write(learn, args, curves, time.perf_counter() - started)
+
+
+@contextmanager
+def _telling_how_to_go_on(args: argparse.Namespace) -> Generator[None]:
+    """Add to what stops the run the command that goes on with it."""
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped) as stop:
+        defaults = _defaults()
+        words = ["learnlite", "train", "--resume", "--out", str(args.out)]
+        for name in ("device", "workers"):
+            if getattr(args, name) != getattr(defaults, name):
+                words += [f"--{name}", str(getattr(args, name))]
+        stop.add_note(f"it goes on by: {shlex.join(words)}")
+        raise
 
 
 def _fit(learn: Any, args: argparse.Namespace) -> Any:
