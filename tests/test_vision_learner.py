@@ -29,6 +29,7 @@ from learnlite.vision import (
     unet_learner,
     vision_learner,
 )
+from learnlite.vision.models import arch as architectures
 from learnlite.vision.models.groups import find_splitter
 from learnlite.vision.models.xresnet import xresnet18
 
@@ -188,6 +189,15 @@ def test_the_head_is_as_asked_for(weights):
     assert learn.model[1] is head
     learn = vision_learner(tensors(), squeezenet1_1, weights=weights, lin_ftrs=[], ps=0.1)
     assert [m.p for m in learn.model[1] if isinstance(m, nn.Dropout)] == [0.1]
+
+
+def test_the_first_learner_of_a_process_has_the_weights_of_the_next(monkeypatch):
+    monkeypatch.setattr(architectures, "_DEFAULTS", {})
+    first, second = (
+        vision_learner(tensors(), "xresnet18", pretrained=False, seed=1).model.state_dict()
+        for _ in range(2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_one_seed_makes_the_same_learner_twice(weights):

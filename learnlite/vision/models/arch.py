@@ -14,6 +14,7 @@ import torchvision
 from torch import nn
 
 from learnlite.recipe import Recipe, build, recipe_of
+from learnlite.seeds import kept_rng
 from learnlite.vision.models.xresnet import XRESNETS
 
 Arch = str | nn.Module | Callable[..., nn.Module] | dict[str, Any]
@@ -105,7 +106,8 @@ def classifiers() -> list[str]:
 def recipe_of_default(name: str) -> Recipe | None:
     """The recipe of one of our own architectures, made without options."""
     if name not in _DEFAULTS:
-        _DEFAULTS[name] = recipe_of(XRESNETS[name]())
+        with kept_rng():  # or the first model of a process would get other weights than the next
+            _DEFAULTS[name] = recipe_of(XRESNETS[name]())
     return _DEFAULTS[name]
 
 
