@@ -1,6 +1,7 @@
 """Checkpoints on disks that fail, in files that are damaged, in folders of others."""
 
 import re
+import shutil
 import warnings
 
 import pytest
@@ -119,11 +120,23 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
     assert not learn.recorder.losses
 
 
+def test_a_folder_that_is_removed_in_the_midst_is_made_anew(tmp_path):
+    def remove(learn):
+        if learn.epoch == 1:
+            shutil.rmtree(tmp_path / "run")
+
+    learn = learner(tmp_path)
+    learn.fit(3, cbs=[Checkpoint("run"), on(before_epoch=remove)])
+    again = learner(tmp_path, seed=9)
+    again.fit(3, cbs=[Checkpoint("run"), on(before_epoch=remove)], resume=True)
+    assert same(result(again), result(learn))
+
+
 def test_a_second_fit_on_the_folder_is_refused(tmp_path, monkeypatch):
     def second(learn):
         learner(tmp_path).fit(1, cbs=Checkpoint("run"))
 
-    with pytest.raises(RuntimeError, match="another fit writes its checkpoints to .*run"):
+    with pytest.raises(BlockingIOError, match="another fit writes its checkpoints to .*run"):
         learner(tmp_path).fit(1, cbs=[Checkpoint("run"), on(before_train=second)])
 
 

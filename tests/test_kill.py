@@ -8,6 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from going_on import learner
+
+from learnlite import Checkpoint
+from learnlite.data.locks import locked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGKILL")
 
@@ -36,8 +40,6 @@ def test_a_dozen_kills_of_everything_at_once_change_no_bit() -> None:
 
 
 def test_a_lock_is_free_once_its_holder_is_killed_though_its_workers_live(tmp_path: Path) -> None:
-    from learnlite.data.locks import locked
-
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRON)
     assert holder.stdout is not None
@@ -45,6 +47,8 @@ def test_a_lock_is_free_once_its_holder_is_killed_though_its_workers_live(tmp_pa
     try:
         with pytest.raises(InterruptedError), locked(tmp_path / "states", refuse):
             pass
+        with pytest.raises(BlockingIOError, match="in this process or another"):
+            learner(tmp_path.parent).fit(1, cbs=Checkpoint(tmp_path.name))
         holder.kill()
         holder.wait()
         began = time.monotonic()

@@ -176,7 +176,7 @@ class Checkpoint(Callback):
                 if time.monotonic() > until:
                     break
             time.sleep(0.1)
-        raise RuntimeError(
+        raise BlockingIOError(
             f"another fit writes its checkpoints to {path} at this moment, in this process or "
             "another; wait for its end, or give this one another `folder`"
         )
