@@ -118,7 +118,7 @@ def table_of(
     >>> table_of([], dls, preds, targs, targs, sure=True, with_classes=False).columns
     {'item': [0], 'target': ['no'], 'prediction': ['no'], 'probability': [0.89...]}
     """
-    labels = dls.decode_preds(decoded)
+    labels = [_plain(label) for label in dls.decode_preds(decoded)]
     if any(isinstance(label, Tensor | dict) for label in labels[:1]):
         raise ValueError(
             "these predictions are no cells of a table, as masks and points are not; take them "
@@ -127,7 +127,8 @@ def table_of(
     table = PredictionTable({"item": _names_of(dl, len(labels))})
     if targs is not None:
         several = isinstance(decoded, Tensor) and decoded.dtype is torch.bool
-        table["target"] = dls.decode_preds(targs > 0.5 if several else targs)
+        targets = dls.decode_preds(targs > 0.5 if several else targs)
+        table["target"] = [_plain(target) for target in targets]
     table["prediction"] = labels
     is_rows = isinstance(preds, Tensor) and preds.ndim == 2
     if is_rows and is_index(row_of(decoded, 0)):
@@ -154,6 +155,13 @@ def is_index(code: Any) -> bool:
     """
     whole = isinstance(code, Tensor) and not code.ndim and not code.is_floating_point()
     return whole and code.dtype is not torch.bool
+
+
+def _plain(label: Any) -> Any:
+    """A number, or a list of some, of a tensor with at most one axis."""
+    if not isinstance(label, Tensor) or label.ndim > 1:
+        return label
+    return label.item() if label.numel() == 1 else label.tolist()
 
 
 def _names_of(dl: Any, n: int) -> list[Any]:

@@ -10,12 +10,14 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
 
 
 def like_pred(pred: Tensor, targ: Tensor, name: str) -> Tensor:
-    """`targ` in the shape of `pred`: axes of size 1 may differ, and one of both may be flat.
+    """`targ` in the shape of `pred`: axes of size 1 may differ; one of both may be flat, or rows.
 
     Nothing is broadcast: (64, 1) with (64,) would silently compare each with all.
 
     >>> like_pred(torch.zeros(4, 1), torch.zeros(4), "mse").shape
     torch.Size([4, 1])
+    >>> like_pred(torch.zeros(8, 4), torch.zeros(8, 2, 2), "mse").shape
+    torch.Size([8, 4])
     >>> like_pred(torch.zeros(4, 2), torch.zeros(4), "mse")
     Traceback (most recent call last):
     ValueError: `mse` compares each prediction with its own target, got (4, 2) and (4,); \
@@ -24,7 +26,9 @@ give both the same shape
     if pred.shape == targ.shape:
         return targ
     same_count = pred.numel() == targ.numel()
-    if same_count and (pred.ndim <= 1 or targ.ndim <= 1 or _long_axes(pred) == _long_axes(targ)):
+    is_flat = pred.ndim <= 1 or targ.ndim <= 1
+    is_rows = 2 in (pred.ndim, targ.ndim) and pred.shape[:1] == targ.shape[:1]
+    if same_count and (is_flat or is_rows or _long_axes(pred) == _long_axes(targ)):
         return targ.reshape(pred.shape)
     raise ValueError(
         f"`{name}` compares each prediction with its own target, got {shape_of(pred)} and "
