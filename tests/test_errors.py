@@ -6,6 +6,7 @@ from tiny import digits_loaders, linear_learner, net, silent
 from torch import nn
 
 from learnlite import DataLoaders, Learner, accuracy, on
+from learnlite.data import Loader
 
 
 def classifier(batches=None, model=None, **kwargs):
@@ -238,3 +239,24 @@ def test_a_loss_that_became_nan_is_told_once():
 def test_a_loader_given_first_to_validate():
     learn = classifier(metrics=accuracy)
     assert learn.validate(learn.dls.valid) == learn.validate()
+
+
+def test_a_last_batch_of_one_item_is_too_little_for_a_batch_norm():
+    items = [(torch.randn(8), i % 4) for i in range(33)]
+
+    def learner(bs=8, **kwargs):
+        dls = DataLoaders(Loader(items, bs, **kwargs), device="cpu")
+        return silent(Learner(dls, net(), nn.CrossEntropyLoss()))
+
+    learn = learner()
+    steps = steps_of(learn)
+    with pytest.raises(ValueError, match=r"\(33 in batches of 8\), and `1`, a `BatchNorm1d`"):
+        learn.fit(1)
+    assert not steps
+    assert not learn.model[1]._forward_pre_hooks
+    for sound in (learner(drop_last=True), learner(7)):
+        sound.fit(1)
+        assert not sound.model[1]._forward_pre_hooks
+    maps = nn.Sequential(nn.Unflatten(1, (2, 4)), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(8, 4))
+    learn = silent(Learner(learner().dls, maps, nn.CrossEntropyLoss()))
+    learn.fit(1)

@@ -4,16 +4,18 @@ import copy
 import inspect
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.nn.parameter import is_lazy
 
 from learnlite.callback import Callback
 from learnlite.checks import check_targets, label_error
-from learnlite.data import TensorItems
+from learnlite.data import Loader, TensorItems
 from learnlite.events import Order
 from learnlite.seeds import kept_rng
 from learnlite.tally import update_metrics
@@ -39,6 +41,9 @@ class Checks(Callback):
     """
 
     order = Order.SETUP
+
+    def __init__(self) -> None:
+        self._hooks = ExitStack()
 
     @contextmanager
     def around_fit(self) -> Generator[None]:
@@ -66,6 +71,7 @@ class Checks(Callback):
             raise
         finally:
             learn.inspect_batch = None
+            self._hooks.close()
 
     def _add_advice(self, error: Exception) -> None:
         """Say what lies behind an error of torch's, where that can be told."""
@@ -121,9 +127,11 @@ class Checks(Callback):
                     f"another by `dls.to({str(parameter.device)!r})`"
                 )
         self._check_optimizer()
+        self._watch_norms()
 
     def after_pred(self) -> None:
         learn = self.learn
+        self._hooks.close()
         if learn.training and len(learn.yb) == 1 and isinstance(learn.pred, Tensor):
             check_targets(learn.loss_func, learn.pred, learn.yb[0], learn.dls.vocab)
 
@@ -179,6 +187,28 @@ class Checks(Callback):
                 "as they are; make the loss a part of the model to train them",
                 stacklevel=2,
             )
+
+    def _watch_norms(self) -> None:
+        """Where the last batch has one item, see whether a norm would take a mean over it alone."""
+        learn, dl = self.learn, self.learn.dls.train
+        if not isinstance(dl, Loader) or dl.drop_last or dl.n % dl.bs != 1 or dl.bs == 1:
+            return
+        if learn.n_iter < len(dl):
+            return
+
+        def look(name: str, module: _BatchNorm, inputs: tuple[Any, ...]) -> None:
+            x = inputs[0]
+            if module.training and isinstance(x, Tensor) and x.shape[0] * x.shape[1] == x.numel():
+                raise ValueError(
+                    f"the last batch of an epoch has one item ({dl.n} in batches of {dl.bs}), and "
+                    f"`{name}`, a `{type(module).__name__}`, needs two to take a mean over; "
+                    "leave it out by `drop_last=True`, or choose another `bs`"
+                )
+
+        for name, module in learn.model.named_modules():
+            if isinstance(module, _BatchNorm):
+                handle = module.register_forward_pre_hook(partial(look, name))
+                self._hooks.callback(handle.remove)
 
     def _guard_labels(self) -> None:
         """Look at the labels to come: all now if they lie in memory, else on their way to a device.
