@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +21,13 @@ from learnlite.data.stream import Stream
 from learnlite.faults import survived
 from learnlite.fits import Fits, length_of
 from learnlite.gathering import AsInTraining, GatherPreds, with_tfms
-from learnlite.losses.outputs import activation_of, are_probabilities, decodes_of, tells_activation
+from learnlite.losses.outputs import (
+    activation_of,
+    are_probabilities,
+    check_activation,
+    decodes_of,
+    tells_activation,
+)
 from learnlite.meaning import of_each_alone, told_of_outputs, usual_loss
 from learnlite.metrics import as_metrics
 from learnlite.predictions import PredictionTable, is_index, table_of
@@ -85,6 +91,8 @@ class Inference(Fits):
         (torch.Size([10, 2]), torch.Size([10]))
         """
         dl = self._chosen(ds_idx, dl)
+        if act is not None:
+            check_activation(act)
         read = in_order(dl) if reorder else dl
         gather = GatherPreds(
             activation_of(self.loss_func) if act is None else act,
@@ -129,13 +137,21 @@ class Inference(Fits):
         >>> learn.predict(torch.tensor([5.0, 0.0, 0.0, 0.0]))[:2]
         ('high', 1)
         """
+        if isinstance(item, list) and self._takes_images():
+            raise TypeError(
+                f"`predict` takes one item, got a list of {len(cast('list[Any]', item))}; use "
+                "`predict_batch(items)`"
+            )
         inputs, predictions = self._predictions([item], act)
         return (row_of(inputs, 0), *predictions[0]) if with_input else predictions[0]
 
     def predict_batch(self, items: Iterable[Any], *, act: Any = None) -> list[tuple[Any, ...]]:
         """For each item what `predict` says of it, in batches of the validation loader's size."""
-        several = as_items(items, is_images=self.dls.kinds[:1] == ("image",))
+        several = as_items(items, is_images=self._takes_images())
         return self._predictions(several, act)[1] if len(several) else []
+
+    def _takes_images(self) -> bool:
+        return self.dls.kinds[:1] == ("image",)
 
     def _predictions(self, items: Sequence[Any], act: Any) -> tuple[Any, list[tuple[Any, ...]]]:
         bs = getattr(self.dls[-1], "bs", None) or 64

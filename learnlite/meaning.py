@@ -35,14 +35,18 @@ def usual_loss(dls: DataLoaders) -> Any:
 
 def told_of_outputs(loss_func: Any, preds: Any, usual: Any) -> str | None:
     """What to say of predictions that are outputs as they are, and no probabilities of labels."""
+    is_known = not isinstance(preds, Tensor) or are_probabilities(preds, usual)
+    return None if is_known else told_of_loss(loss_func, usual)
+
+
+def told_of_loss(loss_func: Any, usual: Any) -> str | None:
+    """What to say of a loss for labels that does not tell what makes probabilities of them."""
     if tells_activation(loss_func) or not isinstance(usual, ClassLoss | BCEWithLogitsLossFlat):
-        return None
-    if not isinstance(preds, Tensor) or are_probabilities(preds, usual):
         return None
     name = getattr(loss_func, "__qualname__", None) or getattr(loss_func, "name", None)
     name = str(name or type(loss_func).__name__).rpartition("<locals>.")[2].strip("<>")
     several = isinstance(usual, BCEWithLogitsLossFlat)
-    act = "torch.nn.Sigmoid()" if several else f"torch.nn.Softmax({1 if preds.ndim > 1 else 0})"
+    act = "torch.nn.Sigmoid()" if several else "torch.nn.Softmax(1)"
     decoded = "; labels are those above 0.5" if several else ""
     return (
         f"the loss `{name[:80]}` does not tell what makes probabilities of the outputs, so the "

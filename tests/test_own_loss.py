@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from exported import PICTURES, Linear, of_images, parity
+from PIL import Image
 from tiny import silent
 from torch import nn
 
 from learnlite import DataLoaders, Learner, load_learner
+from learnlite.cli import main
 from learnlite.export import ExportError
 from learnlite.interpret import ClassificationInterpretation
 from learnlite.losses.outputs import activation_of, decodes_of
@@ -214,3 +216,36 @@ def test_an_activation_that_a_file_cannot_hold_is_asked_for(tmp_path):
         again.predict(torch.zeros(4))
     again.loss_func = loss
     assert again.predict(torch.zeros(4))[0] in ("low", "high")
+
+
+@pytest.mark.parametrize(
+    ("act", "says"), [(3, "got 3; give a function"), (nn.Softmax, r"call it: `Softmax\(…\)`")]
+)
+def test_an_activation_that_is_none_is_told(act, says):
+    learn = silent(of_rows(nn.CrossEntropyLoss()))
+    with pytest.raises(TypeError, match=f"`act` is called with outputs.*{says}"):
+        learn.predict(torch.zeros(4), act=act)
+    learn.loss_func = lambda pred, targ: pred.mean()
+    learn.loss_func.activation = act
+    with pytest.raises(TypeError, match=f"the loss's `activation` is called with.*{says}"):
+        learn.predict(torch.zeros(4))
+
+
+def test_a_graph_says_that_it_gives_outputs(capsys):
+    learn = of_rows(LOSSES["module"])
+    x = torch.randn(3, 4)
+    assert torch.equal(learn.to_program().module()(x), learn.model(x))
+    assert "does not tell what makes probabilities" in capsys.readouterr().out
+    of_rows(nn.CrossEntropyLoss()).to_program()
+    assert "does not tell" not in capsys.readouterr().out
+
+
+def test_the_command_keeps_what_it_says_apart_from_what_it_predicts(tmp_path, capsys):
+    learn = silent(of_images(tmp_path, loss=LOSSES["lambda"]))
+    Image.fromarray(PICTURES[0]).save("0.png")
+    learn.export("own.ll")
+    capsys.readouterr()
+    assert main(["predict", "own.ll", "0.png"]) == 0
+    said = capsys.readouterr()
+    assert said.out in ("0.png  odd\n", "0.png  even\n")
+    assert "does not tell what makes probabilities" in said.err

@@ -124,6 +124,10 @@ def test_one_item_instead_of_several_is_refused(root, kind):
         "array": np.array(Image.open(file)),
         "number": 3,
     }[kind]
+    text = np.array([str(file), str(file)])
+    assert len(learn.predict_batch(text)) == 2
+    with pytest.raises(TypeError, match=r"`predict` takes one item, got a list of 2; use"):
+        learn.predict([file, file])
     with pytest.raises(TypeError, match=r"takes several items.*got one: .*`predict\(item\)`"):
         learn.predict_batch(item)
 

@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     files = _files(args.images)
     with refusing():
         learn = load_learner(_model(args.model))
+        learn.say = lambda text: print(text, file=sys.stderr)
         if args.device:
             learn.dls.to(args.device)
         table = learn.predictions_table(dl=learn.dls.test_dl(files, bs=args.bs), with_classes=True)

@@ -23,6 +23,8 @@ def as_items(items: Any, *, is_images: bool = False) -> Sequence[Any]:
     ['1.jpg', '2.jpg']
     """
     is_one = isinstance(items, str | bytes | bytearray | PurePath | Mapping)
+    if isinstance(items, np.ndarray) and items.ndim and items.dtype.kind in "OSU":
+        return list(items)  # of paths, say
     if isinstance(items, Tensor | np.ndarray):
         is_one = items.ndim < 1 + 2 * is_images or (
             is_images and items.ndim == 3 and items.shape[-1] in (3, 4)

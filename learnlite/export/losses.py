@@ -104,8 +104,9 @@ class MissingLoss:
             self.activation = self.decodes = self
 
     def __call__(self, *_: Any) -> Any:
+        name = self.name if self.name.isidentifier() and self.name != "lambda" else "…"
         raise RuntimeError(
-            f"the loss `{self.name}` was not in the file; give it: `learn.loss_func = {self.name}`"
+            f"the loss `{self.name}` was not in the file; give it: `learn.loss_func = {name}`"
         )
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from learnlite.data.batch import map_batch
 from learnlite.export.data import BATCH_TFMS, NoData, tell_batch_tfms
 from learnlite.export.table import ExportError, Told
 from learnlite.losses.outputs import activation_of
+from learnlite.meaning import told_of_loss, usual_loss
 from learnlite.replace import replacing
 from learnlite.seeds import kept_rng
 
@@ -117,6 +118,9 @@ def _rounded(x: Tensor) -> Tensor:
 def program_of(learn: "Learner", example: Any = None) -> torch.export.ExportedProgram:
     """The graph of a learner, for batches of any length."""
     inputs = _example(learn, example)
+    said = told_of_loss(learn.loss_func, usual_loss(learn.dls))
+    if said is not None:
+        learn.say(said)
     with learn.callbacks.around("save"):
         model = copy.deepcopy(getattr(learn.model, "_orig_mod", learn.model)).cpu().eval()
     height, width = inputs[0].shape[-2:] if inputs[0].ndim == 4 else (1, 1)

@@ -27,12 +27,34 @@ def activation_of(loss_func: Any) -> Callable[[Any], Any]:
     """
     own = getattr(loss_func, "activation", None)
     if own is not None:
+        check_activation(own, "the loss's `activation`")
         return own if _is_users(loss_func) else _on_tensors(own)
     if _is_one_of(loss_func, _CLASSES):
         return _on_tensors(_softmax)
     if _is_one_of(loss_func, _LOG_CLASSES):
         return _on_tensors(torch.exp)
     return _on_tensors(torch.sigmoid) if _is_one_of(loss_func, _LABELS) else _same
+
+
+def check_activation(act: Any, name: str = "`act`") -> None:
+    """Refuse what cannot be called with outputs.
+
+    >>> check_activation(nn.Softmax)
+    Traceback (most recent call last):
+    ...
+    TypeError: `act` is called with outputs, as `torch.nn.Softmax(1)` is, got the class `Softmax`; \
+call it: `Softmax(…)`
+    """
+    if isinstance(act, type):
+        raise TypeError(
+            f"{name} is called with outputs, as `torch.nn.Softmax(1)` is, got the class "
+            f"`{act.__name__}`; call it: `{act.__name__}(…)`"
+        )
+    if not callable(act):
+        raise TypeError(
+            f"{name} is called with outputs, as `torch.nn.Softmax(1)` is, got {act!r}; give a "
+            "function or a module"
+        )
 
 
 def tells_activation(loss_func: Any) -> bool:
