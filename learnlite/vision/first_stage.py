@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from learnlite.vision.image import LazyImage
-from learnlite.vision.item_stage import ItemStage
+from learnlite.vision.item_stage import ItemStage, planned
 from learnlite.vision.item_tfms import ItemTransform, RandomResizedCrop, Resize, size_of
 from learnlite.vision.pixel_store import Kept
 from learnlite.vision.steps import Cut, Plan, Scale, Size
@@ -63,7 +63,7 @@ class FirstStage:
         read: list[tuple[Any, int]] = []
         for i in places:
             element, size = elements[i], sizes[i]
-            plan = plans.get(size) or _planned(self.sure, draws, size)
+            plan = plans.get(size) or planned(self.sure, draws, size)
             pixels, scale = element, 1
             if isinstance(element, LazyImage):
                 least = plan.at_least() if self.sure else self._least(size)
@@ -108,15 +108,15 @@ class FirstStage:
         for i, element in enumerate(elements):
             if not isinstance(element, Kept) and (size := size_of(element)) is not None:
                 sure = [tfm.draw() for tfm in self.sure]
-                plan = _planned([*self.sure, *self.random], [*sure, *draws], size)
+                plan = planned([*self.sure, *self.random], [*sure, *draws], size)
                 new[i] = plan.on_grid(grids.get(size, 1))(element)
         return new
 
     def _pending(self, kept: Kept, draws: Sequence[Sequence[float]]) -> "Pending":
         if self.sure:
             height, width = kept.pixels.shape[-2:]
-            return Pending(kept.pixels, _planned(self.random, draws, (height, width)), 1)
-        plan = _planned(self.random, draws, kept.size).on_grid(kept.grid)
+            return Pending(kept.pixels, planned(self.random, draws, (height, width)), 1)
+        plan = planned(self.random, draws, kept.size).on_grid(kept.grid)
         return Pending(kept.pixels, plan, kept.scale)
 
     def _least(self, size: Size) -> Size | None:
@@ -224,15 +224,6 @@ def _knows_least(tfm: ItemTransform) -> bool:
 
 def _is_image(element: Any) -> bool:
     return isinstance(element, LazyImage | tv_tensors.Image)
-
-
-def _planned(tfms: Sequence[ItemTransform], draws: Sequence[Sequence[float]], size: Size) -> Plan:
-    if len(tfms) == 1:  # the usual case, at half the cost
-        return Plan(size, tuple(tfms[0].steps(size, draws[0])))
-    plan = Plan(size)
-    for tfm, draw in zip(tfms, draws, strict=True):
-        plan = plan.then(tfm.steps(plan.new_size, draw))
-    return plan
 
 
 def _plain(pixels: Any) -> Tensor:

@@ -73,7 +73,7 @@ def _moved(tfms: list[ItemTransform], elements: Item) -> Item:
         size = element.size if is_lazy else size_of(element)
         if size is None:
             continue
-        plan, scale = plans.get(size) or _planned(tfms, draws, size), 1
+        plan, scale = plans.get(size) or planned(tfms, draws, size), 1
         if is_lazy:
             new[i], scale = element.read_scaled(plan.at_least())
             plan = plan.on_grid(scale)
@@ -88,7 +88,8 @@ def _moved(tfms: list[ItemTransform], elements: Item) -> Item:
     return tuple(new)
 
 
-def _planned(tfms: list[ItemTransform], draws: list[list[float]], size: Size) -> Plan:
+def planned(tfms: Sequence[ItemTransform], draws: Sequence[Sequence[float]], size: Size) -> Plan:
+    """The steps of several transforms with what they drew, one after the other, as one plan."""
     if len(tfms) == 1:  # the usual case, at half the cost
         return Plan(size, tuple(tfms[0].steps(size, draws[0])))
     plan = Plan(size)

@@ -1,8 +1,7 @@
 """Where an encoder makes its maps smaller, seen by sending one image through."""
 
 import math
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from learnlite.seeds import kept_rng
+from learnlite.vision.models.flow import as_in_inference
 
 _SHRINKS = 0.75  # times the size before: a convolution without padding takes off less than that
 _LEAST = 128  # pixels: an encoder that divides by 128 still makes each of its maps smaller
@@ -46,7 +46,7 @@ def find_stages(encoder: nn.Module, img_size: int | Sequence[int]) -> Stages:
     n_in = _channels_in(encoder)
     first = next(p for p in encoder.parameters() if p.is_floating_point())
     size = _probe_size(img_size)
-    with kept_rng(first.device), _as_in_inference(encoder):
+    with kept_rng(first.device), as_in_inference(encoder):
         image = torch.zeros(1, n_in, *size, dtype=first.dtype, device=first.device)
         if isinstance(encoder, fx.GraphModule):
             encoder, maps = _opened_graph(encoder, image)
@@ -105,18 +105,6 @@ def _probe_size(img_size: int | Sequence[int]) -> tuple[int, int]:
     while min(sides) < _LEAST:
         sides = (sides[0] * 2, sides[1] * 2)
     return sides[0], sides[1]
-
-
-@contextmanager
-def _as_in_inference(model: nn.Module) -> Generator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _is_row(module: nn.Module) -> bool:
