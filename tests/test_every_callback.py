@@ -66,6 +66,7 @@ MAKE = {
     "SaveModel": lambda cls: cls("train_loss"),
     "Tracker": lambda cls: cls("train_loss"),
     "ShortEpoch": lambda cls: cls(5),
+    "OverfitBatch": lambda cls: cls(12),
     "ProgressiveResize": lambda cls: cls(4, 8, multiple=2),
     "Compile": lambda cls: cls(backend="eager"),
     "Checkpoint": lambda cls: cls(every=3),
