@@ -221,7 +221,9 @@ def _check_shapes(name: str, pred: Tensor, targ: Tensor) -> None:
         return
     advice = "give both the same shape"
     if pred.numel() == targ.numel():
-        advice = f"give `targ.reshape{shape_of(pred)}`"
+        flat = f"{name}Flat" if name in ("MSELoss", "L1Loss") else "MSELossFlat"
+        rows = f", or use `{flat}()`" if pred.ndim == 2 and targ.ndim > 2 else ""
+        advice = f"give `targ.reshape{shape_of(pred)}`{rows}"
     raise ValueError(
         f"`{name}` compares each prediction with its own target, got {shape_of(pred)} and "
         f"{shape_of(targ)}, which torch would broadcast or refuse; {advice}"

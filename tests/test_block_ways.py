@@ -11,6 +11,7 @@ from tiny import silent
 from torch import nn
 
 from learnlite import L1LossFlat, MSELossFlat, load_learner, mae
+from learnlite.checks import check_targets
 from learnlite.interpret import ClassificationInterpretation, Interpretation
 from learnlite.vision import (
     CategoryBlock,
@@ -148,5 +149,7 @@ def test_points_are_compared_with_their_coordinates_in_a_row(loss):
     assert torch.equal(loss(pred, targ), expected)
     assert torch.equal(loss(pred.reshape(8, 2, 2), targ).mean(), expected.mean())
     assert mae(pred, targ) == mae(pred.reshape(8, 2, 2), targ)
+    with pytest.raises(ValueError, match=r"`targ.reshape\(8, 4\)`, or use `MSELossFlat\(\)`"):
+        check_targets(torch.nn.MSELoss(), pred, targ)
     with pytest.raises(ValueError, match=r"got \(8, 4\) and \(4, 4, 2\)"):
         loss(pred, torch.randn(4, 4, 2))

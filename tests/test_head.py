@@ -144,3 +144,11 @@ def test_a_range_that_is_none_is_told_before_anything_is_made(y_range):
     for make in (vision_learner, unet_learner):
         with pytest.raises(ValueError, match=r"`y_range` must be a lower and an upper bound"):
             make(images(), never, pretrained=False, y_range=y_range)
+
+
+def test_a_head_finds_its_sizes_from_the_image():
+    head = nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+    learn = vision_learner(images(64), xresnet18, pretrained=False, custom_head=head)
+    assert head[1].in_features == 512 * 2 * 2
+    with learn.no_logging():
+        learn.fit(1, 1e-3)

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 Init: TypeAlias = Callable[[Tensor], Any]
@@ -43,12 +44,13 @@ def init_default(m: nn.Module, func: Init | None = nn.init.kaiming_normal_) -> n
 
 
 def apply_init(m: nn.Module, func: Init | None = nn.init.kaiming_normal_) -> None:
-    """`init_default` for every module inside that trains, but for norms.
+    """`init_default` for every module inside that trains, but for norms and those without a size.
 
     >>> apply_init(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.init.ones_)
     """
     first = next(m.parameters(), None)
-    if first is not None and first.requires_grad and not isinstance(m, NORMS):
+    sized = not any(is_lazy(p) for p in m.parameters(recurse=False))
+    if sized and first is not None and first.requires_grad and not isinstance(m, NORMS):
         init_default(m, func)
     for child in m.children():
         apply_init(child, func)
