@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learnlite.data import DataLoaders
 from learnlite.data.batch import batch_size, map_batch
+from learnlite.data.wording import quoted
 from learnlite.losses import BCEWithLogitsLossFlat, ClassLoss, infer_loss
 from learnlite.losses.outputs import are_probabilities, tells_activation
 
@@ -44,12 +45,12 @@ def told_of_loss(loss_func: Any, usual: Any) -> str | None:
     if tells_activation(loss_func) or not isinstance(usual, ClassLoss | BCEWithLogitsLossFlat):
         return None
     name = getattr(loss_func, "__qualname__", None) or getattr(loss_func, "name", None)
-    name = str(name or type(loss_func).__name__).rpartition("<locals>.")[2].strip("<>")
+    name = str(name or type(loss_func).__name__).rpartition("<locals>.")[2].strip("<>")[:80]
     several = isinstance(usual, BCEWithLogitsLossFlat)
     act = "torch.nn.Sigmoid()" if several else "torch.nn.Softmax(1)"
     decoded = "; labels are those above 0.5" if several else ""
     return (
-        f"the loss `{name[:80]}` does not tell what makes probabilities of the outputs, so the "
+        f"the loss {quoted(name)} does not tell what makes probabilities of the outputs, so the "
         f"predictions are the outputs as they are{decoded}; where they are logits, write "
         f"`learn.loss_func.activation = {act}`, or pass `act={act}`"
     )

@@ -13,6 +13,7 @@ from torch import nn
 from learnlite import DataLoaders, Learner, load_learner
 from learnlite.cli import main
 from learnlite.export import ExportError
+from learnlite.export.losses import MissingLoss
 from learnlite.interpret import ClassificationInterpretation
 from learnlite.losses.outputs import activation_of, decodes_of
 from learnlite.vision import CategoryBlock, ImageBlock, MultiCategoryBlock
@@ -238,6 +239,15 @@ def test_a_graph_says_that_it_gives_outputs(capsys):
     assert "does not tell what makes probabilities" in capsys.readouterr().out
     of_rows(nn.CrossEntropyLoss()).to_program()
     assert "does not tell" not in capsys.readouterr().out
+
+
+def test_a_name_from_a_file_cannot_move_the_cursor(capsys):
+    learn = of_rows(MissingLoss("\33[2Jgone" + "x" * 999))
+    learn.predict(torch.zeros(4))
+    said = capsys.readouterr().out
+    assert "the loss `\\x1b[2Jgone" in said and "\33" not in said and len(said) < 500
+    with pytest.raises(RuntimeError, match=r"`learn.loss_func = …`"):
+        learn.loss_func(None, None)
 
 
 def test_the_command_keeps_what_it_says_apart_from_what_it_predicts(tmp_path, capsys):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learnlite import losses
 from learnlite.data import DataLoaders
+from learnlite.data.wording import quoted, short
 from learnlite.export.table import ExportError, Table, Told, name_of
 from learnlite.meaning import usual_loss
 
@@ -96,7 +97,9 @@ class MissingLoss:
     def __init__(
         self, name: str, has_activation: bool = False, activation: Told | None = None
     ) -> None:
-        self.name = name
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a loss is text, got {short(name)}")
+        self.name = name[:80]
         self.told = activation
         if activation is not None:
             self.activation = ACTIVATIONS.make(activation)
@@ -106,7 +109,7 @@ class MissingLoss:
     def __call__(self, *_: Any) -> Any:
         name = self.name if self.name.isidentifier() and self.name != "lambda" else "…"
         raise RuntimeError(
-            f"the loss `{self.name}` was not in the file; give it: `learn.loss_func = {name}`"
+            f"the loss {quoted(self.name)} was not in the file; give it: `learn.loss_func = {name}`"
         )
 
     def __repr__(self) -> str:
