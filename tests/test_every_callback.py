@@ -8,6 +8,7 @@ import inspect
 import itertools
 import math
 import pkgutil
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +19,22 @@ from reads import Reads
 from torch import nn
 
 import learnlite
-from learnlite import Callback, DataLoaders, GradientAccumulation, Learner, Order, accuracy, on
+from learnlite import (
+    Callback,
+    Checkpoint,
+    DataLoaders,
+    GradientAccumulation,
+    Learner,
+    Order,
+    accuracy,
+    on,
+)
+from learnlite.callbacks import checkpoint
 from learnlite.callbacks.schedule import ParamScheduler, TorchScheduler
 from learnlite.data import Loader
 from learnlite.data.tensors import TensorItems
 from learnlite.events import AROUNDS, EVENTS
+from learnlite.interrupt import Stopped
 from learnlite.losses import CrossEntropyLossFlat
 from learnlite.schedules import SchedCos
 
@@ -180,6 +192,39 @@ def test_goes_on_exactly_from_any_batch(cls, batches, tmp_path):
         assert equal(whole.recorder.values, fresh.recorder.values)
         assert whole.recorder.losses == fresh.recorder.losses
         assert whole.recorder.lrs == fresh.recorder.lrs
+
+
+@each
+def test_goes_on_exactly_when_a_signal_ended_a_validation(cls, tmp_path, monkeypatch):
+    if cls.__name__ in NOT_RESUMED | {"LRFinder"}:
+        pytest.skip(f"{cls.__name__} leaves nothing that could go on, or does not validate")
+    monkeypatch.setattr(checkpoint, "_SHORT", 0.0)  # of no validation is the end waited for
+
+    def fitted(folder, act, **kwargs):
+        learn = learner(tmp_path / folder, **kwargs)
+        kept = given(cls, learn)
+        learn.fit(3, cbs=[Checkpoint("states"), on(after_pred=act)], resume=True)
+        return learn, equal_parts(learn, kept)
+
+    sent = []
+
+    def stop(learn):
+        if not learn.training and learn.epoch == 1 and not sent:
+            sent.append(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+
+    whole, parts = fitted("whole", lambda learn: None)
+    with pytest.raises(Stopped):
+        fitted("run", stop)
+    resumed, again = fitted("run", lambda learn: None, seed=99)
+    assert equal(parts, again)
+    if cls.__name__ != "Recorder":
+        assert equal(whole.recorder.values, resumed.recorder.values)
+
+
+def equal_parts(learn, kept):
+    """What two fits with this callback must have in common."""
+    return [learn.model.state_dict(), learn.opt.state_dict(), kept.state_dict()]
 
 
 def equal(a, b):
