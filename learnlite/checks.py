@@ -96,6 +96,26 @@ def _function_kind(loss_func: Any) -> type[nn.Module]:
         return nn.Module
 
 
+def check_that_some_count(loss_func: Any, targ: Any) -> None:
+    """Raise where a loss is the mean over no label at all, as it leaves out each of them.
+
+    >>> check_that_some_count(nn.CrossEntropyLoss(), torch.tensor([-100, -100]))
+    Traceback (most recent call last):
+    ValueError: every label of the first batch is -100, which `CrossEntropyLoss` leaves out, \
+so its mean is over nothing; look at where the labels come from, or give it another `ignore_index`
+    """
+    options: Mapping[str, Any] = {}
+    if isinstance(loss_func, partial):
+        options, loss_func = loss_func.keywords, loss_func.func
+    ignored = options.get("ignore_index", getattr(loss_func, "ignore_index", -100))
+    if isinstance(targ, Tensor) and not targ.is_floating_point() and bool((targ == ignored).all()):
+        name = getattr(loss_func, "__name__", type(loss_func).__name__)
+        raise ValueError(
+            f"every label of the first batch is {ignored}, which `{name}` leaves out, so its mean "
+            "is over nothing; look at where the labels come from, or give it another `ignore_index`"
+        )
+
+
 def _check_flat(loss: FlatLoss, pred: Tensor, targ: Tensor, vocab: Sequence[Any] | None) -> None:
     name = type(loss).__name__
     if isinstance(loss, ClassLoss):

@@ -7,6 +7,7 @@ from torch import nn
 
 from learnlite import DataLoaders, Learner, accuracy, on
 from learnlite.data import Loader
+from learnlite.losses import CrossEntropyLossFlat
 
 
 def classifier(batches=None, model=None, **kwargs):
@@ -260,3 +261,13 @@ def test_a_last_batch_of_one_item_is_too_little_for_a_batch_norm():
     maps = nn.Sequential(nn.Unflatten(1, (2, 4)), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(8, 4))
     learn = silent(Learner(learner().dls, maps, nn.CrossEntropyLoss()))
     learn.fit(1)
+
+
+@pytest.mark.parametrize("loss_func", [nn.CrossEntropyLoss(), CrossEntropyLossFlat()])
+def test_labels_that_the_loss_leaves_out_one_and_all(loss_func):
+    learn = classifier(batches(torch.full((4,), -100)), loss_func=loss_func)
+    steps = steps_of(learn)
+    with pytest.raises(ValueError, match="every label of the first batch is -100, which `Cross"):
+        learn.fit(1)
+    assert not steps
+    classifier(batches(torch.tensor([-100, 1, 2, -100])), loss_func=loss_func).fit(1)

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from torch.nn.parameter import is_lazy
 
 from learnlite.callback import Callback
-from learnlite.checks import check_targets, label_error
+from learnlite.checks import check_targets, check_that_some_count, label_error
 from learnlite.data import Loader, TensorItems
 from learnlite.events import Order
 from learnlite.seeds import kept_rng
@@ -154,6 +154,8 @@ class Checks(Callback):
                 "the loss has no gradient: its way back to the model's parameters is cut, for "
                 "example by `argmax`, `detach`, `torch.no_grad` or by going through numpy"
             )
+        if len(learn.yb) == 1 and loss.isnan():  # host sync: on the first batch
+            check_that_some_count(learn.loss_func, learn.yb[0])
 
     def before_backward(self) -> None:
         learn = self.learn
