@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -411,6 +413,21 @@ def test_workers_killed_between_two_epochs_are_replaced():
     process.kill()
     process.join()  # torch's handler of the signal, which raises wherever it comes, lets it be
     assert same(list(loader.batches(0)), expected)
+
+
+def test_a_script_that_trains_as_it_is_imported_is_told_what_to_write(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from learnlite.data import Loader\n"
+        "for _ in Loader([1, 2], 1, num_workers=1, start_method='spawn'):\n"
+        "    print('a batch')\n"
+    )
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    run = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environ, check=False
+    )
+    assert "a batch" not in run.stdout
+    assert 'the training there under `if __name__ == "__main__":`' in run.stderr
 
 
 def test_a_dataset_that_cannot_be_sent_says_so():

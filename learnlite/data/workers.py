@@ -12,7 +12,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, cast
 
 import torch
-from torch.multiprocessing import get_context
+from torch.multiprocessing import get_context, get_start_method
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data._utils import signal_handling
 
@@ -42,6 +42,8 @@ class WorkerPool:
     ) -> None:
         self._dataset = reader.dataset
         self._timeout = timeout
+        self._start_method = start_method or get_start_method()
+        self._spawns = self._start_method != "fork"
         self._broken = False
         self._reading: Any = get_context(start_method).RawArray("q", [_IDLE] * n_workers)
         self._jobs = _Jobs()
@@ -105,6 +107,12 @@ class WorkerPool:
         seconds = 0 if timed_out else 10 if isinstance(error, OSError | EOFError) else 1
         wait([process.sentinel for process in processes], timeout=seconds)
         for worker, process in enumerate(processes):
+            if process.exitcode == 1 and self._spawns and self._reading[worker] == _IDLE:
+                return RuntimeError(
+                    f"worker {worker} of the loader could not start; why, it has printed above. "
+                    f"Started by `{self._start_method}`, it imports the script anew: begin the "
+                    'training there under `if __name__ == "__main__":`'
+                )
             if process.exitcode is not None:
                 return RuntimeError(
                     f"worker {worker} of the loader was ended by {_reason(process.exitcode)} while "
