@@ -1,6 +1,7 @@
 """Every python block of README.md and docs/*.md runs, in order, one namespace a file."""
 
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,16 @@ def test_blocks_are_found_with_their_lines_and_reasons() -> None:
     not_run = "<!-- not run: needs a GPU -->\n```python\ny = 2\n```\n"
     page = run + not_run + "```sh\nls\n```\n"
     assert blocks(page) == [Block("x = 1\n", 3, None), Block("y = 2\n", 8, "needs a GPU")]
+
+
+def test_the_design_page_has_the_layers_that_are_checked() -> None:
+    page = (ROOT / "docs" / "design.md").read_text()
+    table = page.partition("| modules | what they are |")[2].partition("\n\n")[0]
+    told = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in table.splitlines()[2:]]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = [set(re.findall(r"\w+", line)) for line in contract["contracts"][0]["layers"]]
+    top = {"__main__", "cli", "commands"}  # three layers in one row
+    assert told == [top, *(layer for layer in layers if not layer <= top)]
 
 
 def test_links_inside_the_docs_lead_somewhere() -> None:
