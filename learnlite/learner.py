@@ -275,9 +275,12 @@ class Learner(Inference):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Say where to find what is not here; nothing is delegated."""
+            """A callback by its name, for notebooks; else say where to find what is not here."""
             if hasattr(type(self), name):  # a property that says itself what it lacks
                 return object.__getattribute__(self, name)
+            for cb in vars(self).get("callbacks", ()):
+                if cb.name == name:
+                    return cb
             raise AttributeError(_missing(self, name))
 
     def __repr__(self) -> str:
@@ -308,10 +311,6 @@ class Learner(Inference):
 def _missing(learn: Learner, name: str) -> str:
     """What to say of an attribute that the learner does not have."""
     text = f"a `Learner` has no `{name}`"
-    callbacks = vars(learn).get("callbacks", ())
-    for cb in callbacks:
-        if cb.name == name:
-            return f"{text}; its callback is at `learn.callbacks.find({type(cb).__name__})`"
     advice = _ELSEWHERE.get(name)
     if advice:
         return f"{text}; {advice}"

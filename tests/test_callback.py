@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 from tiny import linear_learner
 
-from learnlite import Callback, Learner, Order, Recorder, on
+from learnlite import Callback, Learner, Order, ProgressBar, Recorder, on
 from learnlite.dispatch import Callbacks
 
 
@@ -272,10 +272,9 @@ def test_what_fastais_callbacks_have_on_self_is_pointed_to():
         _ = Old().xb
 
 
-def test_a_learner_points_to_a_callback_and_to_the_nearest_name():
+def test_a_learner_has_its_callbacks_by_name_and_points_to_the_nearest_name():
     learn = linear_learner([on(after_fit=print)], default_cbs=True)
-    with pytest.raises(AttributeError, match=r"at `learn.callbacks.find\(ProgressBar\)`"):
-        _ = learn.progress_bar
+    assert learn.progress_bar is learn.callbacks.find(ProgressBar)
     with pytest.raises(AttributeError, match="did you mean `lr_find`"):
         _ = learn.lr_finds
     with pytest.raises(AttributeError, match="this learner has no `Recorder`"):
