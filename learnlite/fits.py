@@ -172,23 +172,31 @@ class Fits(Optimizing):
     ) -> None:
         """Train the last layer group for `freeze_epochs`, then all, with rates that grow to it.
 
-        `kwargs` go to both calls of `fit_one_cycle`. With `resume` it goes on in the right one.
+        A model of one layer group has no body to freeze: all of it trains in both. `kwargs` go to
+        both calls of `fit_one_cycle`. With `resume` it goes on in the right one.
         """
-        self.freeze()
+        spread = len(self.layer_groups) > 1
+        if spread:
+            self.freeze()
+        else:
+            self.say(
+                "the model has one layer group, so nothing is frozen at first; a `splitter` makes "
+                "several"
+            )
+        head_lr = slice(base_lr) if spread else base_lr
         state = kwargs.get("resume")
         if state is None or isinstance(state, bool):
-            self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+            self.fit_one_cycle(freeze_epochs, head_lr, pct_start=0.99, **kwargs)
         else:  # given for one of the two
             kwargs["resume"], _ = read(state, self.dls.device)
             fits = self.progress.past_fits + self.progress.over
             if kwargs["resume"]["progress"]["past_fits"] <= fits:
-                self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
+                self.fit_one_cycle(freeze_epochs, head_lr, pct_start=0.99, **kwargs)
                 kwargs["resume"] = None
         base_lr /= 2
         self.unfreeze()
-        self.fit_one_cycle(
-            epochs, slice(base_lr / lr_mult, base_lr), pct_start=pct_start, div=div, **kwargs
-        )
+        lr = slice(base_lr / lr_mult, base_lr) if spread else base_lr
+        self.fit_one_cycle(epochs, lr, pct_start=pct_start, div=div, **kwargs)
 
     def lr_find(
         self,

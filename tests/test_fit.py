@@ -204,6 +204,17 @@ def test_fine_tune_freezes_first_and_then_trains_all():
     assert not equal(before, weights(learn))
 
 
+def test_fine_tune_of_a_model_of_one_group_trains_all_of_it_twice_and_says_so(capsys):
+    learn = learner()
+    fits = []
+    learn.add_cb(on(before_fit=lambda learn: fits.append(learn.n_epoch)))
+    before = weights(learn)
+    learn.fine_tune(2, 1e-2, freeze_epochs=3)
+    assert fits == [3, 2] and all(p.requires_grad for p in learn.model.parameters())
+    assert not any(torch.equal(*pair) for pair in zip(before, weights(learn), strict=True))
+    assert "one layer group, so nothing is frozen" in capsys.readouterr().out
+
+
 def test_freeze_needs_no_new_optimizer():
     learn = learner(splitter=halves)
     learn.fit(1)
