@@ -27,16 +27,22 @@ class Panels(list[Any]):
         """Show nothing."""
 
 
-def axes(ax: Any = None, *, n: int | None = None, width: float = 6.0, height: float = 4.0) -> Any:
-    """The axes to draw on: `ax` if given, else new ones; with `n` a list of `n`, side by side."""
+def axes(
+    ax: Any = None,
+    *,
+    n: int | None = None,
+    width: float = 6.0,
+    height: float = 4.0,
+    dpi: float | None = None,
+) -> Any:
+    """The axes to draw on: `ax` if given, else new ones; with `n` those of `n`, side by side."""
     if ax is not None:
         return ax
     plt = pyplot()
     columns = 1 if n is None else max(n, 1)
-    _, new = plt.subplots(
-        1, columns, figsize=(width * columns, height), squeeze=False, constrained_layout=True
-    )
-    return new[0, 0] if n is None else list(new[0, :n])
+    size = (width * columns, height)
+    _, new = plt.subplots(1, columns, figsize=size, dpi=dpi, squeeze=False, constrained_layout=True)
+    return new[0, 0] if n is None else Panels(new[0, :n])
 
 
 def count_along(ax: Any, what: str) -> None:

@@ -187,6 +187,8 @@ def test_the_confusion_matrix_is_drawn_with_the_numbers_it_has(many):
     shares = interp.plot_confusion_matrix(normalize=True, norm_dec=1)
     assert shares.texts[0].get_text() == f"{counts[0, 0] / counts[0].sum():.1f}"
     assert not interp.plot_confusion_matrix(plot_txt=False).texts
+    sized = interp.plot_confusion_matrix(figsize=(4, 3), dpi=60).figure
+    assert sized.get_size_inches().tolist() == [4, 3] and sized.dpi == 60
     with pytest.raises(TypeError, match="no argument `figzise`"):
         interp.plot_confusion_matrix(figzise=(2, 2))
 

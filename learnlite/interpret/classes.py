@@ -77,16 +77,17 @@ class ClassificationInterpretation(Interpretation):
         """Draw `confusion_matrix()`; with `normalize` as the part of each class's items.
 
         Numbers stand in the cells unless there are many classes, or as `plot_txt` says. `settings`
-        are those of the figure: `figsize`.
+        are those of the figure: `figsize` and `dpi`.
         """
         counts = self.confusion_matrix()
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         n = len(counts)
         side = min(max(3.0, 0.6 * n + 2), 14.0)
         width, height = settings.pop("figsize", (side, side))
+        dpi = settings.pop("dpi", None)
         if settings:
             raise TypeError(f"`plot_confusion_matrix` has no argument `{next(iter(settings))}`")
-        ax = axes(ax, width=width, height=height)
+        ax = axes(ax, width=width, height=height, dpi=dpi)
         # Coloured by shares in both cases: a class of few items is as visible as one of many.
         ax.imshow(shares, cmap=cmap, vmin=0, vmax=1)
         ax.set(title=title, xlabel="Predicted", ylabel="Actual")
