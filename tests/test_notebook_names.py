@@ -20,17 +20,23 @@ from learnlite.vision.all import (
     IndexSplitter,
     PILImage,
     Resize,
+    first,
     get_annotations,
     get_image_files,
     image2tensor,
+    matplotlib,
     pd,
     plt,
+    show_image,
+    subplots,
     tensor,
+    to_cpu,
 )
 
 # What the lessons of the course use without importing it, as far as it has a sense here.
 USED = (
-    "np torch nn F Path partial plt pd Image tensor attrgetter itemgetter random re os json shutil"
+    "np torch nn F Path partial plt pd Image tensor attrgetter itemgetter random re os json shutil "
+    "math matplotlib subplots first to_cpu SimpleNamespace"
 )
 
 
@@ -68,6 +74,32 @@ def test_numbers_arrays_and_images_become_tensors_of_their_own():
     )
     assert tensor([torch.ones(2), torch.zeros(2)]).shape == (2, 2)
     assert np.array_equal(image2tensor(PILImage.create(array)), array.transpose(2, 0, 1))
+
+
+def test_the_first_of_a_loader_of_images_is_the_batch_as_the_model_gets_it(tmp_path):
+    files = get_image_files(folder_of_pictures(tmp_path))
+    dls = DataBlock((ImageBlock,), n_inp=1, splitter=IndexSplitter([0]), item_tfms=Resize(8))
+    dls = dls.dataloaders(files, bs=2)
+    (x,) = first(dls.valid)
+    assert x.dtype == torch.float32 and torch.equal(x, dls.valid.one_batch()[0])
+    assert first(n for n in range(3)) == 0 and next(iter(dls.valid))[0].dtype == torch.uint8
+
+
+def test_a_batch_goes_to_the_cpu_however_it_is_nested():
+    batch = {"x": torch.ones(2, device="meta"), "names": ["a", "b"]}
+    with pytest.raises(NotImplementedError, match="meta"):  # there is nothing to move
+        to_cpu(batch)
+    assert torch.equal(to_cpu([(torch.ones(2),)])[0][0], torch.ones(2))
+
+
+def test_axes_come_as_an_array_and_one_channel_in_the_chosen_colours():
+    assert subplots()[1].shape == (1,) and subplots(2, 3)[1].shape == (2, 3)
+    figure, (left, right) = subplots(1, 2)
+    assert figure.get_size_inches().tolist() == [6, 3]
+    show_image(torch.zeros(1, 4, 4), ctx=left)
+    with matplotlib.rc_context({"image.cmap": "Greys"}):
+        show_image(torch.zeros(1, 4, 4), ctx=right)
+    assert [ax.images[0].get_cmap().name for ax in (left, right)] == ["gray", "Greys"]
 
 
 def coco(root, files):

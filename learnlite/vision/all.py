@@ -1,6 +1,7 @@
 """What a notebook about images wants: `from learnlite.vision.all import *`."""
 
 import json
+import math
 import os
 import random
 import re
@@ -8,6 +9,7 @@ import shutil
 from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -97,7 +99,16 @@ from learnlite.vision import *
 from learnlite.vision import models
 from learnlite.vision.annotations import get_annotations
 from learnlite.vision.models import *
-from learnlite.vision.notebook import image2tensor, pd, plt, tensor
+from learnlite.vision.notebook import (
+    first,
+    image2tensor,
+    matplotlib,
+    pd,
+    plt,
+    subplots,
+    tensor,
+    to_cpu,
+)
 
 __all__: list[str] = []
 __all__ += learnlite.__all__
@@ -145,6 +156,7 @@ __all__ += [
     "SelfAttention",
     "SequentialEx",
     "SigmoidRange",
+    "SimpleNamespace",
     "SimpleSelfAttention",
     "Swish",
     "Tensor",
@@ -163,6 +175,7 @@ __all__ += [
     "download_data",
     "download_url",
     "extract",
+    "first",
     "get_annotations",
     "get_files",
     "get_image_files",
@@ -172,6 +185,8 @@ __all__ += [
     "itemgetter",
     "json",
     "ls",
+    "math",
+    "matplotlib",
     "nn",
     "noop",
     "np",
@@ -193,7 +208,9 @@ __all__ += [
     "sigmoid_range",
     "squeezenet1_0",
     "squeezenet1_1",
+    "subplots",
     "tensor",
+    "to_cpu",
     "torch",
     "untar_data",
     "using_attr",

@@ -1,6 +1,7 @@
 """Names that notebooks use without an import: tensors, modules that load when needed."""
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from learnlite.data.batch import move
 from learnlite.plots import pyplot
 from learnlite.vision.image import to_element
+from learnlite.vision.loader import BlockLoader
 
 
 class Later:
@@ -39,6 +42,7 @@ def _module(name: str) -> Any:
     return pyplot() if name == "matplotlib.pyplot" else importlib.import_module(name)
 
 
+matplotlib = Later("matplotlib")
 plt = Later("matplotlib.pyplot")
 pd = Later("pandas")
 
@@ -65,3 +69,35 @@ def image2tensor(image: Image.Image) -> Tensor:
     torch.Size([3, 4, 6])
     """
     return to_element(image).as_subclass(Tensor)
+
+
+def first(items: Iterable[Any]) -> Any:
+    """The first of what can be iterated; of a loader of images, its batch as the model gets it.
+
+    >>> first(n for n in range(5) if n > 2)
+    3
+    """
+    return items.one_batch() if isinstance(items, BlockLoader) else next(iter(items))
+
+
+def to_cpu(batch: Any) -> Any:
+    """The tensors of a batch, however it is nested, on the CPU.
+
+    >>> to_cpu((torch.ones(2), ["a"]))
+    (tensor([1., 1.]), ['a'])
+    """
+    return move(batch, torch.device("cpu"))
+
+
+def subplots(
+    nrows: int = 1, ncols: int = 1, figsize: tuple[float, float] | None = None, **settings: Any
+) -> Any:
+    """A figure and its axes, always as an array, each 3 inches wide and high unless `figsize` says.
+
+    >>> fig, axs = subplots(1, 3)
+    >>> axs.shape
+    (3,)
+    """
+    figsize = figsize or (3.0 * ncols, 3.0 * nrows)
+    figure, axes = pyplot().subplots(nrows, ncols, figsize=figsize, **settings)
+    return figure, np.atleast_1d(axes)

@@ -38,12 +38,19 @@ def show_image(
         _, ax = pyplot().subplots(figsize=figsize or (_WIDTH, _WIDTH))
     pixels = _pixels(image)
     if pixels.ndim == 2 and "cmap" not in settings:
-        settings["cmap"] = "gray"
+        settings["cmap"] = _grey()
     ax.imshow(pixels, **settings)
     ax.axis("off")
     if title is not None:
         ax.set_title(_wrapped(_text(title)))
     return ax
+
+
+def _grey() -> str:
+    """The colours of one channel: those of `matplotlib.rc("image", cmap=...)`, else grey."""
+    plt = pyplot()
+    chosen = plt.rcParams["image.cmap"]
+    return "gray" if chosen == plt.rcParamsDefault["image.cmap"] else chosen
 
 
 def show_images(
