@@ -161,6 +161,7 @@ def test_plots_show_what_was_recorded():
     assert list(ax.lines[0].get_ydata()) == learn.recorder.losses[2:]
     assert list(ax.lines[1].get_ydata()) == learn.recorder.column("valid_loss")
     panels = learn.recorder.plot_sched()
+    assert repr(panels) == f"<{len(panels)} pictures>"  # in a notebook: no list of axes
     assert [p.get_ylabel() for p in panels] == ["lr", "mom"]
     assert list(panels[0].lines[0].get_ydata()) == learn.recorder.lrs
     loss, acc = learn.recorder.plot_metrics()
