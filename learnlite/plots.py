@@ -74,6 +74,10 @@ def grid(
 
 
 def plain_text(value: Any, *, longest: int = 60) -> str:
-    """A label on one line of a plot, with `$`, which would begin a formula, as it is."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    r"""A label on one line of a plot, with `$`, which would begin a formula, as it is.
+
+    >>> plain_text("0.6 star\n0.4 ring")
+    '0.6 star 0.4 ring'
+    """
+    text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).splitlines())
     return "".join(char for char in text if char.isprintable())[:longest].replace("$", r"\$")
