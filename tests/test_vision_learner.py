@@ -1,5 +1,6 @@
 """Fine-tuning: what `vision_learner` and `unet_learner` make of data, a network and weights."""
 
+import copy
 from functools import partial
 from importlib.util import find_spec
 
@@ -189,6 +190,16 @@ def test_the_head_is_as_asked_for(weights):
     assert learn.model[1] is head
     learn = vision_learner(tensors(), squeezenet1_1, weights=weights, lin_ftrs=[], ps=0.1)
     assert [m.p for m in learn.model[1] if isinstance(m, nn.Dropout)] == [0.1]
+
+
+def test_the_head_begins_as_torch_makes_it_unless_init_fills_it(weights, dls):
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 3))
+    before = copy.deepcopy(head.state_dict())
+    learn = vision_learner(dls, squeezenet1_1, weights=weights, custom_head=head)
+    after = learn.model[1].state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    filled = vision_learner(dls, squeezenet1_1, weights=weights, init=nn.init.zeros_)
+    assert all(not layer.weight.any() for layer in filled.model[1] if isinstance(layer, nn.Linear))
 
 
 def test_the_first_learner_of_a_process_has_the_weights_of_the_next(monkeypatch):

@@ -48,7 +48,7 @@ def vision_learner(
     train_bn: bool = True,
     moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
     cut: Cut = None,
-    init: Init | None = nn.init.kaiming_normal_,
+    init: Init | None = None,
     custom_head: nn.Module | None = None,
     concat_pool: bool = True,
     pool: bool = True,

@@ -69,7 +69,7 @@ def create_vision_model(
     weights: Any = None,
     cut: Cut = None,
     n_in: int = 3,
-    init: Init | None = nn.init.kaiming_normal_,
+    init: Init | None = None,
     custom_head: nn.Module | None = None,
     concat_pool: bool = True,
     pool: bool = True,
@@ -84,7 +84,7 @@ def create_vision_model(
 
     `arch` is a function of `torchvision.models`, one of our own, a name (of timm, or
     "torchvision/resnet34"), or any network; `weights` as `vision_learner` says. The head is
-    `create_head`'s, filled by `init`, or `custom_head`.
+    `create_head`'s, or `custom_head`; `init` fills it, if given.
 
     >>> model = create_vision_model("torchvision/squeezenet1_1", 2, pretrained=False)
     >>> model(torch.zeros(4, 3, 64, 64)).shape
@@ -114,7 +114,7 @@ def build_vision_model(
     *,
     cut: Cut = None,
     n_in: int = 3,
-    init: Init | None = nn.init.kaiming_normal_,
+    init: Init | None = None,
     **head: Any,
 ) -> nn.Sequential:
     """As `create_vision_model`, of an architecture and weights that were chosen already."""
@@ -177,7 +177,7 @@ def add_head(
     body: nn.Module,
     nf: int,
     n_out: int,
-    init: Init | None = nn.init.kaiming_normal_,
+    init: Init | None = None,
     head: nn.Module | None = None,
     concat_pool: bool = True,
     pool: bool = True,
