@@ -1,8 +1,10 @@
 """What `from learnlite.vision.all import *` brings beside our own: modules, tensors, boxes."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +44,13 @@ USED = (
 
 def test_what_notebooks_use_without_an_import_is_there():
     assert set(USED.split()) <= set(everything.__all__)
+
+
+def test_every_name_of_the_star_import_stands_in_the_docs_and_they_are_not_too_many():
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "names.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| \S", page, re.MULTILINE)
+    assert sorted(told) == sorted(set(everything.__all__)), "run docs/reference/names.py"
+    assert len(told) < 350 and f" {len(told)} names" in page
 
 
 def test_plots_and_tables_load_when_they_are_used():
