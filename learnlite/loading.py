@@ -34,7 +34,12 @@ def load_learner(f: str | Path, model: nn.Module | None = None, cpu: bool = True
     >>> torch.equal(again.model(x), learn.model(x))
     True
     """
-    file = tensor_file.read(Path(f))
+    path = Path(f)
+    if not path.exists() and path.with_suffix(".ll").is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}, but {path.with_suffix('.ll')}: `learn.export()` writes .ll"
+        )
+    file = tensor_file.read(path)
     note = _note(file)
     told, data, loss = (_part(note, name, file) for name in ("model", "data", "loss"))
     if model is None and told.get("name") not in registered_models():

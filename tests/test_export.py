@@ -327,6 +327,9 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 def test_files_of_other_programs_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file"):
         load_learner(tmp_path / "none.ll")
+    (tmp_path / "export.ll").touch()
+    with pytest.raises(FileNotFoundError, match=r"no file .*export.pkl, but .*export.ll: `learn"):
+        load_learner(tmp_path / "export.pkl")
     torch.save({"a": 1}, tmp_path / "pickle.pkl")
     with pytest.raises(FileError, match="is a pickle, as `torch.save` and fastai's `export`"):
         load_learner(tmp_path / "pickle.pkl")
