@@ -1,6 +1,7 @@
 """Runs notebooks and keeps what came out: `python tests/lessons.py nbs/01_first_model.ipynb`.
 
-What it needs, nbclient and ipykernel, is in the extra `dev`.
+With `--try` it runs the answers to the exercises too, and writes nothing. It needs nbclient and
+ipykernel, which are in the extra `dev`.
 """
 
 import base64
@@ -12,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import learnlite
 
@@ -49,7 +52,7 @@ def folded(notebook: Any) -> list[str]:
 
 
 def slimmed(notebook: Any) -> None:
-    """Pictures in 128 colours, a third as large, and nothing beside what is shown."""
+    """Pictures in few colours, a third as large, and nothing beside what is shown."""
     from PIL import Image
 
     for cell in notebook.cells:
@@ -61,21 +64,38 @@ def slimmed(notebook: Any) -> None:
             if "image/png" in data:
                 picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
                 small = io.BytesIO()
-                picture.convert("RGB").quantize(128).save(small, "png", optimize=True)
+                few_colours(picture.convert("RGB")).save(small, "png", optimize=True)
                 data["image/png"] = base64.b64encode(small.getvalue()).decode()
     notebook.metadata["language_info"] = {"name": "python"}
+
+
+def few_colours(picture: Any) -> Any:
+    """The picture in 112 colours, and 16 greys beside them: the black of text stays black."""
+    from PIL import Image
+
+    pixels = np.asarray(picture)
+    coloured = picture.quantize(112, kmeans=2)
+    indices = np.array(coloured)
+    grey = np.ptp(pixels, axis=2) == 0
+    indices[grey] = 112 + (pixels[grey][:, 0].astype(int) + 8) // 17
+    palette = (coloured.getpalette() + [0] * 336)[:336]
+    few = Image.fromarray(indices)
+    few.putpalette(palette + [level for i in range(16) for level in (17 * i,) * 3])
+    return few
 
 
 def main() -> None:
     import nbformat
 
-    for path in map(Path, sys.argv[1:]):
+    trial = "--try" in sys.argv  # with the answers to exercises, and nothing is written
+    for path in (Path(name) for name in sys.argv[1:] if name != "--try"):
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            notebook = executed(path, folder)
-        slimmed(notebook)
-        nbformat.validate(notebook)
-        nbformat.write(notebook, path)
+            notebook = executed(path, folder, answers=trial)
+        if not trial:
+            slimmed(notebook)
+            nbformat.validate(notebook)
+            nbformat.write(notebook, path)
         print(f"{path}: {time.perf_counter() - started:.0f} s, {path.stat().st_size // 1000} kB")
 
 
