@@ -111,6 +111,14 @@ def test_axes_come_as_an_array_and_one_channel_in_the_chosen_colours():
     assert [ax.images[0].get_cmap().name for ax in (left, right)] == ["gray", "Greys"]
 
 
+def test_pixels_of_an_image_as_a_tensor_are_drawn_as_the_image_is():
+    photo = Image.fromarray(np.arange(8 * 9 * 3, dtype=np.uint8).reshape(8, 9, 3))
+    drawn = [show_image(x).images[0].get_array() for x in (photo, tensor(photo))]
+    assert np.array_equal(*drawn)
+    halves = show_image(tensor(photo).float() / 255).images[0].get_array()
+    assert np.allclose(halves * 255, drawn[0])
+
+
 def coco(root, files):
     """Each image but the first has a dog, and the first two of them a cat as well."""
     notes = [

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from learnlite.plots import grid, plain_text, pyplot
 
+_CHANNELS = (1, 2, 3, 4)
 _WIDTH = 3.0  # inches of one picture
 _TITLE = 32  # characters that stand above one
 _COLOURS = 20  # of masks
@@ -257,8 +258,8 @@ def _pixels(image: Any) -> Any:
     """An array that matplotlib draws: (height, width) or (height, width, colours)."""
     if isinstance(image, Tensor):
         image = image.detach().cpu().as_subclass(Tensor)
-        if image.ndim == 3:
-            image = image.permute(1, 2, 0)
+        if image.ndim == 3 and (image.shape[0] in _CHANNELS or image.shape[-1] not in _CHANNELS):
+            image = image.permute(1, 2, 0)  # else it lies as an array does: `tensor(photo)`
         image = image.float().numpy() if image.dtype == torch.bfloat16 else image.numpy()
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[-1] == 1:
