@@ -13,7 +13,7 @@ from torch import nn
 
 from learnlite import ClassificationInterpretation, DataLoaders, Learner, accuracy
 from learnlite.report import Curves, write_report
-from learnlite.report.svg import line_chart
+from learnlite.report.svg import calibration_chart, line_chart
 
 VOID = {"meta", "img", "br", "polyline", "circle", "line", "rect"}
 
@@ -24,6 +24,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.tags, self.addresses, self.handlers, self.text = [], [], [], [], []
+        self.code, self.rows = "", []
         self.feed(text)
         assert not self.open
 
@@ -31,6 +32,8 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href")]
         self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        if tag == "tr":
+            self.rows.append([])
         if tag not in VOID:
             self.open.append(tag)
 
@@ -42,6 +45,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+        if "pre" in self.open:
+            self.code += data
+        if self.open[-1:] in (["td"], ["th"]):
+            self.rows[-1].append(data)
 
 
 def trained(vocab):
@@ -71,15 +78,66 @@ def test_the_report_holds_the_numbers_of_the_run(tmp_path):
     )
     text = " ".join(page.text)
     counts = interp.confusion_matrix()
-    assert f"{counts.diagonal().sum()} of {counts.sum()} items are named rightly" in text
-    assert f"calibration error is {interp.calibration().ece:.3f}" in text
+    assert (
+        f"{counts.diagonal().sum()} of {counts.sum()} validation images are named rightly" in text
+    )
+    assert f"calibration error, {interp.calibration().ece:.3f}" in text
     for a, b, n in interp.most_confused()[:3]:
-        assert f"{a} taken for {b}: {n}" in text
+        assert f"{a}  taken for  {b} : {n}" in text
     for value in interp.learn.recorder.column("valid_loss"):
         assert f"{value:.4f}" in text
     assert "Insects" in text and "0.01" in text and "a = 1" in text
     assert page.tags.count("svg") == 5  # losses, accuracy, batches, rates, calibration
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_code_that_loads_the_model_runs_when_it_is_copied_from_the_page(tmp_path):
+    code = "from math import sqrt\n\nif 1 < 2:\n    found = sqrt(4)\nsaid = 'a & \"b\"'"
+    path = write_report(tmp_path / "r.html", Curves(), loading=code)
+    names = {}
+    exec(Page(path.read_text()).code, names)
+    assert (names["found"], names["said"]) == (2.0, 'a & "b"')
+
+
+def test_epochs_have_the_numbers_of_their_fits_what_was_trained_and_their_times(tmp_path):
+    sets = (torch.rand(8, 3, 4, 4), torch.arange(8) % 3)
+    dls = DataLoaders.from_tensors(sets, sets, bs=4, device="cpu")
+    learn = Learner(
+        dls,
+        nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.Flatten(), nn.Linear(48, 3))),
+        lr=0.01,
+        splitter=lambda model: [[*model[0].parameters()], [*model[1].parameters()]],
+    )
+    curves = Curves()
+    with learn.no_logging():
+        learn.freeze()
+        learn.fit(2)
+        curves.add(learn.recorder)
+        learn.unfreeze()
+        learn.fit(3)
+        curves.add(learn.recorder)
+    assert curves.told == "2 epochs of the head, then 3 of all layers"
+    assert curves.iters == [2, 4, 6, 8, 10]
+    page = Page(write_report(tmp_path / "r.html", curves).read_text())
+    rows = [row for row in page.rows if len(row) == 5]
+    assert rows[0] == ["trained", "epoch", "train loss", "valid loss", "time"]
+    told = [("the head", "0"), ("the head", "1"), *(("all layers", str(i)) for i in range(3))]
+    assert [tuple(row[:2]) for row in rows[1:]] == told
+    assert all(re.fullmatch(r"\d\d:\d\d", row[4]) for row in rows[1:])
+    assert "the head alone is trained" in " ".join(page.text)
+
+
+def test_settings_are_told_in_words_and_not_as_python_has_them(tmp_path):
+    settings = {"mixup": None, "scratch": False, "resume": True, "lr": 1e-3}
+    page = Page(write_report(tmp_path / "r.html", Curves(), settings=settings).read_text())
+    assert page.rows == [["mixup", "-"], ["scratch", "no"], ["resume", "yes"], ["lr", "0.001"]]
+
+
+def test_bins_of_a_calibration_tell_how_much_they_hold_and_empty_ones_have_no_bar():
+    chart = calibration_chart([float("nan"), 0.0, 1.0], [0, 3, 1200])
+    heights = [float(h) for h in re.findall(r'class="bar"[^>]*height="([^"]*)"', chart)]
+    assert len(heights) == 2 and 0 < heights[0] < heights[1]
+    assert re.findall(r'class="count"[^>]*>([^<]*)<', chart) == ["3", "1,200"]
 
 
 def test_the_worst_mistakes_are_pictures_in_the_file_itself(tmp_path):
@@ -94,9 +152,9 @@ def test_the_worst_mistakes_are_pictures_in_the_file_itself(tmp_path):
 def test_nothing_in_a_report_runs_or_is_loaded_from_elsewhere(tmp_path):
     hostile = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a\x1b[2J\u202eb"]
     _, page, path = reported(
-        tmp_path, hostile, title="<b onclick=x>", settings={"<i>": "&amp;<u>"}, loading="</pre><s>"
+        tmp_path, hostile, title="<q onclick=x>", settings={"<i>": "&amp;<u>"}, loading="</pre><s>"
     )
-    assert not {"script", "b", "i", "u", "s", "iframe", "link", "object"} & set(page.tags)
+    assert not {"script", "q", "i", "u", "s", "iframe", "link", "object"} & set(page.tags)
     assert not page.handlers
     assert all(address.startswith("data:image/jpeg;base64,") for address in page.addresses)
     text = path.read_text()

@@ -58,6 +58,8 @@ class Recorder(Callback):
     def _clear(self) -> None:
         self.values: list[list[float]] = []
         self.iters: list[int] = []
+        self.seconds: list[float] = []
+        """How long each epoch took, with its validation."""
         self.hypers: dict[str, list[Any]] = {"lr": []}
         self.log: list[Any] = []
         self._epochs: list[int] = []
@@ -167,6 +169,7 @@ class Recorder(Callback):
             "names": self.metric_names,
             "values": self.values,
             "iters": self.iters,
+            "seconds": self.seconds,
             "epochs": self._epochs,
             "hypers": self.hypers,
             "losses": self._losses.values(),  # host sync: once a checkpoint
@@ -181,6 +184,7 @@ class Recorder(Callback):
         self.metric_names = state["names"]
         self.values, self.iters = state["values"], state["iters"]
         self._epochs = state["epochs"]
+        self.seconds = state.get("seconds", [float("nan")] * len(self.values))
         for name, values in state["hypers"].items():
             self.hypers.setdefault(name, [])[:] = values  # in place: each has its reader
         self._losses.restore(state["losses"])
@@ -272,7 +276,8 @@ class Recorder(Callback):
         self._warn_of_nan()
         self._epochs.append(epoch)
         self.iters.append(len(self.hypers["lr"]))
-        minutes, seconds = divmod(int(time.perf_counter() - self._started + 0.5), 60)
+        self.seconds.append(time.perf_counter() - self._started)
+        minutes, seconds = divmod(int(self.seconds[-1] + 0.5), 60)
         elapsed = [f"{minutes:02}:{seconds:02}"] if self.add_time else []
         self.log = [epoch, *self.values[-1], *elapsed]
 

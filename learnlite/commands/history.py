@@ -1,5 +1,6 @@
 """What was measured over all fits of a run, also over those before it was interrupted."""
 
+from copy import deepcopy
 from typing import Any
 
 from learnlite.callback import Callback
@@ -30,11 +31,7 @@ class History(Callback):
     @property
     def curves(self) -> Curves:
         """All of it, with the running fit."""
-        curves = Curves(
-            {name: list(values) for name, values in self._past.history.items()},
-            list(self._past.losses),
-            list(self._past.lrs),
-        )
+        curves = deepcopy(self._past)
         if self.learn.recorder.values:
             curves.add(self.learn.recorder)
         return curves

@@ -1,5 +1,6 @@
 """One file that tells how a training went."""
 
-from learnlite.report.page import Curves, write_report
+from learnlite.report.curves import Curves
+from learnlite.report.page import write_report
 
 __all__ = ["Curves", "write_report"]

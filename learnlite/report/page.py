@@ -1,44 +1,21 @@
 """A report of a training as one HTML file: no script, nothing loaded, every text escaped."""
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import learnlite
-from learnlite.callbacks import Recorder
-from learnlite.interpret import Calibration, ClassificationInterpretation
+from learnlite.interpret import ClassificationInterpretation
 from learnlite.replace import replacing
+from learnlite.report.classes import calibrated, confused, doubts, mistakes
+from learnlite.report.curves import ALL, HEAD, Curves
 from learnlite.report.style import STYLE
-from learnlite.report.svg import bar_chart, line_chart
-from learnlite.report.text import escaped
-
-_MOST_CLASSES = 40  # in the confusion matrix; with more, the pairs most confused stand alone
-_SIDE = 160  # pixels of a picture
-
-
-@dataclass
-class Curves:
-    """What was measured, over one fit or several: a row an epoch, losses and rates a batch."""
-
-    history: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    losses: list[float] = field(default_factory=list[float])
-    lrs: list[float] = field(default_factory=list[float])
-
-    def add(self, recorder: Recorder) -> None:
-        """Append what the recorder has of its fit."""
-        for name, values in recorder.to_dict().items():
-            if name != "epoch":
-                self.history.setdefault(name, []).extend(values)
-        self.losses += recorder.losses
-        self.lrs += recorder.lrs
+from learnlite.report.svg import line_chart
+from learnlite.report.text import code, escaped, measure, number, plainly, span, table
 
 
 def write_report(
@@ -54,7 +31,7 @@ def write_report(
 ) -> Path:
     """Write how a training went to `path`: curves, confusion, worst mistakes, calibration.
 
-    `settings` are listed as they are, `summary` are sentences at the top, `loading` is code that
+    `settings` are listed by their names, `summary` are sentences at the top, `loading` is code that
     loads the model. Gives the path.
 
     >>> import tempfile
@@ -64,22 +41,22 @@ def write_report(
     ...     "<h1>Moons</h1>" in file.read_text()
     True
     """
+    told = "".join(f"<p>{escaped(sentence, 400)}</p>" for sentence in summary)
     sections = [
-        f"<h1>{escaped(title)}</h1>",
-        *(f"<p>{escaped(sentence, 400)}</p>" for sentence in summary),
-        _section("Curves", _curves(curves)),
-        _section("Epochs", _epochs(curves.history)),
+        f"<header><h1>{escaped(title)}</h1>{told}{_headline(curves)}</header>",
+        _section("How it learned", _charts(curves) + _epochs(curves)),
     ]
     if interp is not None:
         sections += [
-            _section("Confusion", _confusion(interp)),
-            _section("Worst mistakes", _mistakes(interp, worst)),
-            _section("Labels in doubt", _doubts(interp, worst)),
-            _section("Calibration", _calibration(interp.calibration())),
+            _section("What it confuses", confused(interp)),
+            _section("Its worst mistakes", mistakes(interp, worst)),
+            _section("Labels that may be wrong", doubts(interp, worst)),
+            _section("Can its probabilities be believed?", calibrated(interp)),
         ]
+    pairs = [[name, plainly(value)] for name, value in (settings or {}).items()]
     sections += [
-        _section("Settings", _pairs(settings or {})),
-        _section("Loading the model", f"<pre>{escaped(loading, 2000)}</pre>" if loading else ""),
+        _section("Using the model", code(loading) if loading else ""),
+        _section("Settings", table([], pairs, "settings") if pairs else ""),
     ]
     made = f"{datetime.now():%Y-%m-%d %H:%M}, learnlite {learnlite.__version__}"
     page = (
@@ -102,153 +79,84 @@ def _section(name: str, body: str) -> str:
     return f"<section><h2>{name}</h2>{body}</section>" if body else ""
 
 
-def _curves(curves: Curves) -> str:
-    history = curves.history
-    epochs = range(1, 1 + max((len(values) for values in history.values()), default=0))
+def _headline(curves: Curves) -> str:
+    """The last of each measure, metrics first, and how long it took."""
+    last = {name: values[-1] for name, values in curves.history.items() if values}
+    names = sorted(last, key=lambda name: name.endswith("_loss"))
+    told = [(_plain(name), measure(name, last[name])) for name in names]
+    if curves.seconds:
+        told.append(("training time", span(sum(curves.seconds))))
+    parts = [
+        f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in told
+    ]
+    return f'<dl class="headline">{"".join(parts)}</dl>' if parts else ""
+
+
+def _charts(curves: Curves) -> str:
+    history, labels = curves.history, _numbers(curves)
+    frozen = curves.n_frozen
+    epochs: dict[str, Any] = {"x": "epoch", "dots": True, "labels": labels}
+    epochs["shaded"] = frozen - 0.5 if frozen else 0
     losses = {
-        name: list(zip(epochs, history[name], strict=False))
+        _plain(name): _numbered(history[name])
         for name in ("train_loss", "valid_loss")
         if name in history
     }
-    charts = [line_chart(losses, x="epoch", y="loss", dots=True)]
+    charts = [("Loss of each epoch", line_chart(losses, y="loss", **epochs))]
     for name, values in history.items():
-        if name not in ("train_loss", "valid_loss", "time"):
-            points = list(zip(epochs, values, strict=False))
-            charts.append(line_chart({name: points}, x="epoch", y=name, dots=True))
-    charts.append(line_chart({"": _numbered(curves.losses)}, x="batch", y="smoothed loss"))
-    charts.append(line_chart({"": _numbered(curves.lrs)}, x="batch", y="learning rate"))
-    return "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
+        if name not in ("train_loss", "valid_loss"):
+            chart = line_chart({"": _numbered(values)}, y=_plain(name), **epochs)
+            charts.append((f"{_plain(name).capitalize()} of each epoch", chart))
+    batches: dict[str, Any] = {"x": "batch", "shaded": curves.iters[frozen - 1] if frozen else 0}
+    loss = line_chart({"": _numbered(curves.losses)}, y="loss", **batches)
+    rate = line_chart({"": _numbered(curves.lrs)}, y="learning rate", **batches)
+    of = " of the last layers" if HEAD in curves.trained else ""
+    charts += [("Training loss, smoothed", loss), (f"Learning rate{of}", rate)]
+    figures = [
+        f"<figure><figcaption>{escaped(name)}</figcaption>{chart}</figure>"
+        for name, chart in charts
+        if chart
+    ]
+    shaded = (
+        f'<p class="note">Shaded: {escaped(curves.trained[0])} alone is trained, the layers before '
+        "it are frozen.</p>"
+        if frozen
+        else ""
+    )
+    return f'<div class="charts">{"".join(figures)}</div>{shaded}' if figures else ""
+
+
+def _numbers(curves: Curves) -> list[str]:
+    """The epochs as the training itself has shown them."""
+    n = max((len(values) for values in curves.history.values()), default=0)
+    return [str(epoch) for epoch in (curves.epochs if len(curves.epochs) == n else range(n))]
 
 
 def _numbered(values: Sequence[float]) -> list[tuple[float, float]]:
     return [(float(i), value) for i, value in enumerate(values)]
 
 
-def _epochs(history: Mapping[str, Sequence[float]]) -> str:
-    if not history:
+def _epochs(curves: Curves) -> str:
+    """A row an epoch, with what was trained if that has changed, and its time."""
+    columns = {"epoch": _numbers(curves)}
+    n = len(columns["epoch"])
+    if not n:
         return ""
-    names = list(history)
-    epochs = enumerate(zip(*history.values(), strict=True), 1)
-    rows = [[str(epoch), *map(_number, row)] for epoch, row in epochs]
-    return _table(["epoch", *names], rows)
+    if len(curves.trained) == n and set(curves.trained) - {ALL}:
+        columns = {"trained": curves.trained, **columns}
+    columns |= {_plain(name): [*map(number, row)] for name, row in curves.history.items()}
+    if len(curves.seconds) == n:
+        columns["time"] = [_clock(seconds) for seconds in curves.seconds]
+    rows = list(zip(*columns.values(), strict=True))
+    return table(list(columns), rows, "named" if "trained" in columns else "")
 
 
-def _confusion(interp: ClassificationInterpretation) -> str:
-    counts, classes = interp.confusion_matrix(), interp.classes
-    right = f"{counts.diagonal().sum():,} of {counts.sum():,} items are named rightly."
-    pairs = [f"{a} taken for {b}: {n:,}" for a, b, n in interp.most_confused()[:8]]
-    listed = "".join(f"<li>{escaped(pair)}</li>" for pair in pairs)
-    parts = [f"<p>{right}</p>"]
-    if len(classes) <= _MOST_CLASSES:
-        parts.append(_matrix(counts, classes))
-    if listed:
-        parts.append(f"<p>Most confused:</p><ul>{listed}</ul>")
-    return "".join(parts)
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "-"
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    return f"{minutes:02}:{rest:02}"
 
 
-def _matrix(counts: Any, classes: Sequence[Any]) -> str:
-    head = "".join(f'<th class="turned"><span>{escaped(name, 24)}</span></th>' for name in classes)
-    rows: list[str] = []
-    for name, row in zip(classes, counts.tolist(), strict=True):
-        total = sum(row) or 1
-        cells = "".join(_cell(n, n / total) for n in row)
-        rows.append(f"<tr><th>{escaped(name, 24)}</th>{cells}</tr>")
-    return (
-        '<div class="wide"><table class="matrix"><caption>rows: what it is, columns: what the '
-        f"model says</caption><tr><th></th>{head}</tr>{''.join(rows)}</table></div>"
-    )
-
-
-def _cell(n: int, share: float) -> str:
-    kind = ' class="dark"' if share > 0.5 else ""
-    style = f"background: rgba(40, 110, 200, {share:.2f})"
-    return f'<td{kind} style="{style}">{n:,}</td>'
-
-
-def _mistakes(interp: ClassificationInterpretation, n: int) -> str:
-    wrong = (interp.decoded != interp.targs).nonzero()[:, 0]
-    if not len(wrong):
-        return "<p>There is none.</p>"
-    order = interp.losses[wrong].argsort(descending=True)
-    indices = wrong[order][:n].tolist()
-    captions = [
-        f"{_of(interp, interp.decoded[i])} / {_of(interp, interp.targs[i])}<br>"
-        f"loss {interp.losses[i]:.2f}, p {interp.preds[i, interp.decoded[i]]:.2f}"
-        for i in indices
-    ]
-    return "<p>Predicted / actual, worst first.</p>" + _pictures(interp, indices, captions)
-
-
-def _doubts(interp: ClassificationInterpretation, n: int) -> str:
-    doubts = interp.wrong_labels(n)
-    if not doubts:
-        return "<p>No label is in doubt.</p>"
-    captions = [
-        f"labelled {escaped(doubt.label, 24)}<br>"
-        f"{escaped(doubt.guess, 24)}? p {doubt.probability:.2f}"
-        for doubt in doubts
-    ]
-    return _pictures(interp, [doubt.index for doubt in doubts], captions)
-
-
-def _of(interp: ClassificationInterpretation, i: Any) -> str:
-    return escaped(interp.classes[int(i)], 24)
-
-
-def _pictures(
-    interp: ClassificationInterpretation, indices: Sequence[int], captions: Sequence[str]
-) -> str:
-    images = interp.images(indices)
-    parts: list[str] = []
-    for i, image, caption in zip(indices, images, captions, strict=True):
-        source = interp.source(i)
-        name = source.name if isinstance(source, Path) else f"item {i}"
-        shown = "" if image is None else f'<img src="{_as_data(image)}" alt="{escaped(name, 60)}">'
-        parts.append(
-            f"<figure>{shown}<figcaption>{caption}<br><small>{escaped(name, 40)}</small>"
-            "</figcaption></figure>"
-        )
-    return f'<div class="pictures">{"".join(parts)}</div>'
-
-
-def _as_data(image: Tensor) -> str:
-    """An image of 0 to 1 as an address that holds it, small enough for a page of many."""
-    from PIL import Image
-
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    array = pixels.permute(1, 2, 0).squeeze(-1).numpy()
-    picture = Image.fromarray(array).convert("RGB")
-    picture.thumbnail((_SIDE, _SIDE))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _calibration(found: Calibration) -> str:
-    n = len(found.counts)
-    bars = [
-        ((i + 0.5) / n, accuracy)
-        for i, accuracy in enumerate(found.accuracy.tolist())
-        if not math.isnan(accuracy)
-    ]
-    chart = bar_chart(bars, 1 / n, x="confidence", y="accuracy", diagonal=True)
-    return (
-        f"<p>The expected calibration error is {found.ece:.3f}: so far are confidence and accuracy "
-        f"apart on average. On the dashed line they agree.</p><figure>{chart}</figure>"
-    )
-
-
-def _pairs(settings: Mapping[str, Any]) -> str:
-    rows = [[escaped(name), escaped(value)] for name, value in settings.items()]
-    return _table([], rows) if rows else ""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escaped(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    head_row = f"<tr>{top}</tr>" if top else ""
-    return f'<div class="wide"><table>{head_row}{body}</table></div>'
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) and abs(value) < 1e5 else f"{value:.3g}"
+def _plain(name: str) -> str:
+    return name.replace("_", " ")

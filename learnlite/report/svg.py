@@ -9,11 +9,22 @@ Line = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 14, 44  # of the frame, for the numbers beside it
+_MOST_LABELS = 12
 _MOST_POINTS = 400  # a line is drawn through no more: the file stays small
 
 
-def line_chart(lines: Mapping[str, Line], *, x: str, y: str, dots: bool = False) -> str:
+def line_chart(
+    lines: Mapping[str, Line],
+    *,
+    x: str,
+    y: str,
+    dots: bool = False,
+    labels: Sequence[str] = (),
+    shaded: float = 0,
+) -> str:
     """A chart of named lines over an axis `x`; points that are not finite are left out.
+
+    `labels` stand below 0, 1, …; what lies before `shaded` has another ground.
 
     >>> "<polyline" in line_chart({"train": [(0, 1.0), (1, 0.5)]}, x="epoch", y="loss")
     True
@@ -23,7 +34,7 @@ def line_chart(lines: Mapping[str, Line], *, x: str, y: str, dots: bool = False)
     if not points:
         return ""
     frame = _Frame([p[0] for p in points], [p[1] for p in points])
-    parts = [frame.drawn(x, y)]
+    parts = [frame.shade(shaded), frame.drawn(x, y, labels)]
     for i, (name, line) in enumerate(kept.items()):
         places = [frame.place(*point) for point in line]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
@@ -37,23 +48,38 @@ def line_chart(lines: Mapping[str, Line], *, x: str, y: str, dots: bool = False)
     return _svg(parts, f"{y} over {x}")
 
 
-def bar_chart(
-    bars: Sequence[tuple[float, float]], width: float, *, x: str, y: str, diagonal: bool
-) -> str:
-    """Bars from 0 to 1 over an axis from 0 to 1, with the diagonal where both agree."""
+def calibration_chart(accuracy: Sequence[float], counts: Sequence[int]) -> str:
+    """A bar for each bin that holds something, how much that is above it, and the diagonal.
+
+    >>> chart = calibration_chart([float("nan"), 0.0, 0.9], [0, 1, 9])
+    >>> chart.count('class="slot"'), chart.count('class="bar"')
+    (2, 2)
+    """
+    n = len(counts)
     frame = _Frame([0, 1], [0, 1])
-    parts = [frame.drawn(x, y)]
-    for centre, height in bars:
-        left, top = frame.place(centre - 0.45 * width, height)
-        right, bottom = frame.place(centre + 0.45 * width, 0)
-        parts.append(
-            f'<rect class="bar" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
-            f'height="{bottom - top:.1f}"/>'
-        )
-    if diagonal:
-        (x0, y0), (x1, y1) = frame.place(0, 0), frame.place(1, 1)
-        parts.append(f'<line class="diagonal" x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}"/>')
-    return _svg(parts, f"{y} over {x}")
+    parts = [frame.drawn("how sure the model is", "how often it is right")]
+    for i, (height, count) in enumerate(zip(accuracy, counts, strict=True)):
+        if not count:
+            continue
+        left, top = frame.place((i + 0.06) / n, height)
+        right, bottom = frame.place((i + 0.94) / n, 0)
+        _, ceiling = frame.place(0, 1)
+        parts += [
+            _rect("slot", left, ceiling, right, bottom),
+            _rect("bar", left, min(top, bottom - 2), right, bottom),  # none right is a bar too
+            f'<text class="count" x="{(left + right) / 2:.1f}" y="{ceiling - 4:.1f}" '
+            f'text-anchor="middle">{count:,}</text>',
+        ]
+    (x0, y0), (x1, y1) = frame.place(0, 0), frame.place(1, 1)
+    parts.append(f'<line class="diagonal" x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}"/>')
+    return _svg(parts, "how often it is right over how sure the model is")
+
+
+def _rect(kind: str, left: float, top: float, right: float, bottom: float) -> str:
+    return (
+        f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+        f'height="{bottom - top:.1f}"/>'
+    )
 
 
 class _Frame:
@@ -73,7 +99,16 @@ class _Frame:
             _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
         )
 
-    def drawn(self, x: str, y: str) -> str:
+    def shade(self, end: float) -> str:
+        """The ground of all that lies before `end`."""
+        if end <= self.x0:
+            return ""
+        left, top = self.place(self.x0, self.y1)
+        right, bottom = self.place(min(end, self.x1), self.y0)
+        return _rect("shade", left, top, right, bottom)
+
+    def drawn(self, x: str, y: str, labels: Sequence[str] = ()) -> str:
+        """Lines and numbers on both sides, or `labels` below."""
         parts: list[str] = []
         for tick in self.ys:
             _, py = self.place(self.x0, tick)
@@ -82,14 +117,10 @@ class _Frame:
                 f'y2="{py:.1f}"/><text x="{_LEFT - 6}" y="{py + 4:.1f}" '
                 f'text-anchor="end">{_number(tick)}</text>'
             )
-        counted = all(float(value).is_integer() for value in (self.x0, self.x1))
-        inside = [tick for tick in self.xs if self.x0 <= tick <= self.x1]
-        for tick in inside:
-            if counted and self.x1 > 1 and not float(tick).is_integer():
-                continue  # there is no half of an epoch
+        for tick, label in self._below(labels):
             px, py = self.place(tick, self.y0)
             parts.append(
-                f'<text x="{px:.1f}" y="{py + 16:.1f}" text-anchor="middle">{_number(tick)}</text>'
+                f'<text x="{px:.1f}" y="{py + 16:.1f}" text-anchor="middle">{label}</text>'
             )
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         parts.append(
@@ -98,6 +129,18 @@ class _Frame:
             f'text-anchor="middle">{escaped(y)}</text>'
         )
         return "".join(parts)
+
+    def _below(self, labels: Sequence[str]) -> list[tuple[float, str]]:
+        if labels:
+            stride = -(-len(labels) // _MOST_LABELS)
+            return [(float(i), escaped(labels[i])) for i in range(0, len(labels), stride)]
+        counted = all(float(value).is_integer() for value in (self.x0, self.x1))
+        return [
+            (tick, _number(tick))
+            for tick in self.xs
+            if self.x0 <= tick <= self.x1
+            and not (counted and self.x1 > 1 and not float(tick).is_integer())  # no half of a batch
+        ]
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -113,7 +156,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.6g}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.0e}"
+    return f"{value:.6g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.0e}"
 
 
 def _thinned(line: Line) -> Line:

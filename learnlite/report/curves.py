@@ -1,0 +1,91 @@
+"""What a report tells of: the numbers of one fit, or of several after each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from torch import nn
+
+from learnlite.callbacks import Recorder
+from learnlite.types import counted
+
+ALL = "all layers"
+HEAD = "the head"
+
+
+@dataclass
+class Curves:
+    """What was measured, over one fit or several: a row an epoch, losses and rates a batch.
+
+    Beside the measures of `history` each row has its `epochs`, the number that its fit shows; what
+    was `trained`; its `seconds`; and `iters`, the batches of all fits up to its end. These four may
+    be left out.
+    """
+
+    history: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    losses: list[float] = field(default_factory=list[float])
+    lrs: list[float] = field(default_factory=list[float])
+    epochs: list[int] = field(default_factory=list[int])
+    trained: list[str] = field(default_factory=list[str])
+    seconds: list[float] = field(default_factory=list[float])
+    iters: list[int] = field(default_factory=list[int])
+
+    def add(self, recorder: Recorder) -> None:
+        """Append what the recorder has of its fit; what is frozen now was so in all of it.
+
+        >>> import torch
+        >>> from learnlite import DataLoaders, Learner
+        >>> dls = DataLoaders([(torch.ones(4, 1), torch.zeros(4, 1))], device="cpu")
+        >>> learn = Learner(dls, torch.nn.Linear(1, 1), torch.nn.MSELoss())
+        >>> curves = Curves()
+        >>> for _ in range(2):
+        ...     with learn.no_logging():
+        ...         learn.fit(2)
+        ...     curves.add(learn.recorder)
+        >>> curves.epochs, curves.told
+        ([0, 1, 0, 1], '4 epochs of all layers')
+        """
+        table = recorder.to_dict()
+        self.epochs += [int(epoch) for epoch in table.pop("epoch")]
+        for name, values in table.items():
+            self.history.setdefault(name, []).extend(values)
+        self.trained += [what_trains(recorder.learn.layer_groups)] * len(recorder.values)
+        self.seconds += recorder.seconds
+        begun = len(self.losses)
+        self.iters += [begun + n for n in recorder.iters]
+        self.losses += recorder.losses
+        self.lrs += recorder.lrs
+
+    @property
+    def n_frozen(self) -> int:
+        """How many rows at the begin are of a part of the layers."""
+        return next((i for i, what in enumerate(self.trained) if what == ALL), 0)
+
+    @property
+    def told(self) -> str:
+        """How many epochs there were of what: `1 epoch of the head, then 3 of all layers`."""
+        runs = [(what, len(list(rows))) for what, rows in groupby(self.trained)]
+        if not runs:
+            return counted(max(map(len, self.history.values()), default=0), "epoch")
+        first, *others = runs
+        later = [f"{n} of {what}" for what, n in others]
+        return ", then ".join([f"{counted(first[1], 'epoch')} of {first[0]}", *later])
+
+
+def what_trains(groups: Sequence[Sequence[nn.Parameter]]) -> str:
+    """Which layers are not frozen: all, the head (the last group), or so many groups.
+
+    >>> import torch
+    >>> body, head = ([nn.Parameter(torch.ones(1))] for _ in range(2))
+    >>> what_trains([body, head])
+    'all layers'
+    >>> body[0].requires_grad = False
+    >>> what_trains([body, head])
+    'the head'
+    """
+    free = [all(parameter.requires_grad for parameter in group) for group in groups]
+    if all(free):
+        return ALL
+    if free[-1] and not any(free[:-1]):
+        return HEAD
+    return f"{sum(free)} of {len(free)} layer groups"
