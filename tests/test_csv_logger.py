@@ -49,6 +49,14 @@ def test_without_append_a_fit_begins_anew(tmp_path):
     assert len(rows(tmp_path / "history.csv")) == 2
 
 
+def test_a_last_column_tells_what_was_trained(tmp_path):
+    logger = CSVLogger(append=True, trained=True)
+    learn = learner(tmp_path, splitter=lambda model: [*model.children()], cbs=logger)
+    learn.fine_tune(2)
+    table = [(row["epoch"], row["trained"]) for row in logger.read_log()]
+    assert table == [("0", "the head"), ("0", "all layers"), ("1", "all layers")]
+
+
 def test_other_columns_are_refused(tmp_path):
     learner(tmp_path, cbs=CSVLogger).fit(1)
     other = learner(tmp_path, cbs=CSVLogger(append=True), metrics=error_rate)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from learnlite.callback import Callback
 from learnlite.events import Order
+from learnlite.optim import what_trains
 from learnlite.types import counted
 
 
@@ -28,7 +29,8 @@ class CSVLogger(Callback):
 
     `fname` is relative to the learner's path. With `append` a later fit goes on in the same file,
     whose columns must be the same; without, it begins anew (`fine_tune` is two fits: append there
-    to keep both). A fit that is resumed goes on below the rows of the epochs that are done. A full
+    to keep both); `trained` adds a column that tells whether only the head was trained or all
+    layers. A fit that is resumed goes on below the rows of the epochs that are done. A full
     disk, or a folder that is gone, ends no fit: rows wait until they can be written.
 
     >>> import tempfile
@@ -56,9 +58,12 @@ class CSVLogger(Callback):
     _n_written = 0
     _begun = _warned = False
 
-    def __init__(self, fname: str | Path = "history.csv", append: bool = False) -> None:
+    def __init__(
+        self, fname: str | Path = "history.csv", append: bool = False, *, trained: bool = False
+    ) -> None:
         self.fname = fname
         self.append = append
+        self.trained = trained
 
     @property
     def path(self) -> Path:
@@ -74,7 +79,10 @@ class CSVLogger(Callback):
 
     def before_fit(self) -> None:
         # Opened only here, and not yet changed: a fit that is refused leaves the file as it was.
-        self._names = [_safe(name) for name in self.learn.recorder.metric_names]
+        learn = self.learn
+        self._names = [_safe(name) for name in learn.recorder.metric_names]
+        self._more = [what_trains(learn.model, learn.layer_groups)] if self.trained else []
+        self._names += ["trained"] * self.trained
         self._begun = self._warned = False
         try:
             self._open()
@@ -152,7 +160,7 @@ class CSVLogger(Callback):
 
     def after_epoch(self) -> None:
         if self._begun:
-            self._write(self.learn.recorder.log)
+            self._write([*self.learn.recorder.log, *self._more])
 
     def after_fit(self) -> None:
         if self._begun and self._n_written < len(self._rows):

@@ -1,11 +1,15 @@
 """What was measured over all fits of a run, also over those before it was interrupted."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
 from learnlite.callback import Callback
 from learnlite.events import Order
+from learnlite.optim import what_trains
 from learnlite.report import Curves
+from learnlite.types import counted
 
 
 class History(Callback):
@@ -23,7 +27,7 @@ class History(Callback):
     (3, 5)
     """
 
-    order = Order.REPORT
+    order = Order.REPORT - 1  # what it says stands above the table
 
     def __init__(self) -> None:
         self._past = Curves()
@@ -35,6 +39,13 @@ class History(Callback):
         if self.learn.recorder.values:
             curves.add(self.learn.recorder)
         return curves
+
+    @contextmanager
+    def around_fit(self) -> Generator[None]:
+        learn = self.learn
+        what = what_trains(learn.model, learn.layer_groups)
+        learn.say(f"training {what}, {counted(learn.n_epoch, 'epoch')}:")
+        yield
 
     def before_fit(self) -> None:
         if self._pending is not None:

@@ -2,12 +2,15 @@
 
 from learnlite.optim.factories import SGD, Adam, RAdam, RMSProp
 from learnlite.optim.groups import (
+    ALL,
+    HEAD,
     default_splitter,
     freeze_to,
     layer_groups,
     norm_or_bias_parameters,
     norm_parameters,
     trainable,
+    what_trains,
 )
 from learnlite.optim.hyper import (
     check_value,
@@ -24,6 +27,8 @@ from learnlite.optim.state import check_state, drop_unfinished
 from learnlite.optim.strides import align_state
 
 __all__ = [
+    "ALL",
+    "HEAD",
     "SGD",
     "Adam",
     "Lamb",
@@ -46,4 +51,5 @@ __all__ = [
     "set_hyper",
     "spread_lr",
     "trainable",
+    "what_trains",
 ]

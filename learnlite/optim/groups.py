@@ -8,6 +8,9 @@ from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivat
 
 from learnlite.types import Splitter
 
+ALL = "all layers"
+HEAD = "the head"
+
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -125,6 +128,29 @@ def trainable(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     1
     """
     return [p for p in params if p.requires_grad]
+
+
+def what_trains(model: nn.Module, layer_groups: Sequence[Sequence[nn.Parameter]]) -> str:
+    """Which layers are not frozen: all, the head (the last group), or so many groups.
+
+    Norm layers say nothing of it, as they train in frozen groups too.
+
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    >>> groups = layer_groups(model, lambda model: [model[:2], model[2]])
+    >>> what_trains(model, groups)
+    'all layers'
+    >>> freeze_to(groups, -1, model)
+    >>> what_trains(model, groups)
+    'the head'
+    """
+    norms = norm_parameters(model)
+    kept = [[p for p in group if id(p) not in norms] for group in layer_groups]
+    free = [all(p.requires_grad for p in group) for group in kept if group]
+    if all(free):
+        return ALL
+    if free[-1] and not any(free[:-1]):
+        return HEAD
+    return f"{sum(free)} of {len(free)} layer groups"
 
 
 def norm_parameters(model: nn.Module) -> set[int]:

@@ -1,16 +1,13 @@
 """What a report tells of: the numbers of one fit, or of several after each other."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from torch import nn
-
+from learnlite import optim
 from learnlite.callbacks import Recorder
 from learnlite.types import counted
 
-ALL = "all layers"
-HEAD = "the head"
+ALL, HEAD = optim.ALL, optim.HEAD
 
 
 @dataclass
@@ -45,11 +42,11 @@ class Curves:
         >>> curves.epochs, curves.told
         ([0, 1, 0, 1], '4 epochs of all layers')
         """
-        table = recorder.to_dict()
+        table, learn = recorder.to_dict(), recorder.learn
         self.epochs += [int(epoch) for epoch in table.pop("epoch")]
         for name, values in table.items():
             self.history.setdefault(name, []).extend(values)
-        self.trained += [what_trains(recorder.learn.layer_groups)] * len(recorder.values)
+        self.trained += [optim.what_trains(learn.model, learn.layer_groups)] * len(recorder.values)
         self.seconds += recorder.seconds
         begun = len(self.losses)
         self.iters += [begun + n for n in recorder.iters]
@@ -70,22 +67,3 @@ class Curves:
         first, *others = runs
         later = [f"{n} of {what}" for what, n in others]
         return ", then ".join([f"{counted(first[1], 'epoch')} of {first[0]}", *later])
-
-
-def what_trains(groups: Sequence[Sequence[nn.Parameter]]) -> str:
-    """Which layers are not frozen: all, the head (the last group), or so many groups.
-
-    >>> import torch
-    >>> body, head = ([nn.Parameter(torch.ones(1))] for _ in range(2))
-    >>> what_trains([body, head])
-    'all layers'
-    >>> body[0].requires_grad = False
-    >>> what_trains([body, head])
-    'the head'
-    """
-    free = [all(parameter.requires_grad for parameter in group) for group in groups]
-    if all(free):
-        return ALL
-    if free[-1] and not any(free[:-1]):
-        return HEAD
-    return f"{sum(free)} of {len(free)} layer groups"
