@@ -9,7 +9,9 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import learnlite
@@ -42,13 +44,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     130 is by Ctrl-C, 143 by SIGTERM.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(words)
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if unknown:
+        args.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    args.words = words[words.index(args.command) + 1 :]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a log or an old console may know few characters
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show_warning, args.command)
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         args.run(args)
         sys.stdout.flush()
@@ -63,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"learnlite {args.command}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _show_warning(command: str, message: Warning | str, *_: object) -> None:
+    """A warning as a sentence: the line of code that it came from is not the user's."""
+    print(f"learnlite {command}: note: {message}", file=sys.stderr)
 
 
 def _stopped(command: str, what: str, stop: BaseException, status: int) -> int:
@@ -81,5 +98,5 @@ def _parser() -> argparse.ArgumentParser:
         what = (run.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=what, description=what)
         options(command)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, refuse=command.error)
     return parser

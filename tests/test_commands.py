@@ -124,7 +124,7 @@ def test_the_finder_says_a_rate_and_a_run_may_ask_it(photos, capsys, tmp_path):
     small = ["--bs", "8"]
     assert main(["lr-find", str(photos), *QUICK, *small, "--plot", str(plot)]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^valley +(\d\.\d+e-\d+|nothing)$", said, re.MULTILINE)
+    assert re.search(r"^valley +(\d\.\d+e-\d+|nothing)  which `learnlite train` takes$", said, re.M)
     with Image.open(plot) as drawn:
         assert drawn.size[0] > 300
     assert train(photos, tmp_path / "run", "--epochs", "1", *small) == 0
@@ -143,8 +143,8 @@ def test_the_finder_says_a_rate_and_a_run_may_ask_it(photos, capsys, tmp_path):
         (["train", ".", "--smooth", "1"], "--smooth: it must be a number from 0 to below 1"),
         (["train", "--resume"], "there is no run in"),
         (["train", ".", "--device", "gpu"], "there is no device `gpu` here"),
-        (["predict", "no.ll", "no.jpg"], "there is no file no.jpg"),
-        (["export", "no.ll", "model.h5"], "`model.onnx` or `model.pt2`, got model.h5"),
+        (["predict", "no.ll", "no.jpg"], "there is no file and no folder `no.ll`"),
+        (["export", "no.ll", "model.h5"], "by one of .onnx .pt2; got `model.h5`"),
     ],
 )
 def test_what_is_given_wrongly_is_told_in_a_sentence(argv, message, capsys, tmp_path, monkeypatch):

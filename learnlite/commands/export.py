@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from learnlite.commands.given import RefusedError, refusing, writable
+from learnlite.commands.given import model_file, refusing, writable_file
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +20,8 @@ def run(args: argparse.Namespace) -> None:
 
     from learnlite import load_learner
 
-    if args.file.suffix not in (".onnx", ".pt2"):
-        raise RefusedError(
-            f"the name of the file says what it is: `model.onnx` or `model.pt2`, got {args.file}"
-        )
-    writable(args.file.parent)
-    model = args.model / "model.ll" if args.model.is_dir() else args.model
+    writable_file(args.file, "FILE", (".onnx", ".pt2"))
+    model = model_file(args.model)
     with refusing():
         learn = load_learner(model)
         if args.file.suffix == ".onnx":

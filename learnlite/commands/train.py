@@ -2,21 +2,23 @@
 
 import argparse
 import shlex
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from learnlite.commands import data, learner
-from learnlite.commands.given import at_least, rate, writable
+from learnlite.commands import data, learner, outcome
+from learnlite.commands.given import (
+    RefusedError,
+    at_least,
+    defaults_of,
+    options_in,
+    rate,
+    strength,
+    writable,
+)
 from learnlite.commands.run import Run
 from learnlite.interrupt import Stopped
-
-_LOADING = """from learnlite import load_learner
-
-learn = load_learner("{}")
-learn.predict("photo.jpg")"""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +26,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     data.options(parser)
     learner.options(parser)
     parser.add_argument(
-        "--epochs", type=at_least(1), default=5, metavar="N", help="default: %(default)s"
+        "--lr",
+        type=_rate_or_auto,
+        default="auto",
+        help="the highest learning rate, or `auto`: what the finder suggests (default: auto)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=at_least(1),
+        default=5,
+        metavar="N",
+        help="of all layers, after the frozen ones (default: %(default)s)",
     )
     parser.add_argument(
         "--freeze-epochs",
@@ -34,38 +46,73 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="before them, of the head alone, if the weights are pretrained (default: %(default)s)",
     )
     parser.add_argument(
-        "--mixup", type=rate, nargs="?", const=0.4, metavar="ALPHA", help="mix pairs of images"
+        "--mixup",
+        type=strength(rate, "--mixup=0.4"),
+        nargs="?",
+        const=0.4,
+        metavar="ALPHA",
+        help="mix pairs of photos, above 0: the more, the more evenly (0.4 if no number is given; "
+        "default: off)",
     )
     parser.add_argument(
-        "--smooth", type=_share, nargs="?", const=0.1, metavar="EPS", help="smooth the labels"
+        "--smooth",
+        type=strength(_share, "--smooth=0.1"),
+        nargs="?",
+        const=0.1,
+        metavar="EPS",
+        help="smooth the labels, from 0 to below 1 (0.1 if no number is given; default: off)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in `--out`")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in `--out`, with its settings; only --device, --workers and "
+        "--on-bad-image may be others",
+    )
+    parser.add_argument(
+        "--extend", action="store_true", help="with --resume: to more --epochs than it began with"
+    )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("learnlite-run"),
         metavar="DIR",
-        help="default: %(default)s",
+        help="the folder for all that comes of it (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Train a model on images; write weights, a model to load, curves and a report."""
-    started = time.perf_counter()
+    if args.extend and not args.resume:
+        raise RefusedError("`--extend` goes on with a run: it stands beside `--resume`")
     out = writable(args.out)
-    begun = Run.resumed(out, args, _defaults()) if args.resume else Run.new(out, args)
-    args = begun.args(args)
+    args.data = data.lasting(args.data)
+    names = defaults_of(options)
+    if args.resume:
+        given = options_in(options, args.words)
+        begun = Run.resumed(out, given | {"data": args.data} if args.data else given, names)
+        if begun.is_finished:
+            outcome.tell(out, f"nothing to train: the run in {out} is done")
+            return
+    else:
+        begun = Run.new(out, {name: getattr(args, name) for name in names})
+    args = argparse.Namespace(**begun.settings, out=out, resume=args.resume)
     dls = data.loaders(args)
     learn = learner.learner(args, dls)
-    print(f"{_told(dls)}; everything goes to {out}")
-    begun.write()  # only now: what was refused is no run
-    with _telling_how_to_go_on(args):
+    learn.say = _say
+    print(f"{outcome.told(dls)}; everything goes to {out}")
+    begun.begin()  # only now: what was refused is no run
+    with _telling_how_to_go_on(args), learner.refusing_bad_images(lambda: _way_on(begun)):
         if args.lr == "auto":
-            args.lr = begun.settings["lr"] = learner.found_rate(learn)
+            args.lr = learner.found_rate(learn)
+            begun.settings |= {"lr": args.lr, "lr_by": "finder"}
             begun.write()
             print(f"The finder suggests a learning rate of {args.lr:g}.")
-        curves = _fit(learn, args)
-        _write(learn, args, curves, time.perf_counter() - started)
+        curves = _fit(learn, args, begun)
+        outcome.write(learn, begun, curves)
+    begun.settings["finished"] = True
+    begun.write()
+    told = f"After {curves.told}: {outcome.last(curves)}."
+    outcome.tell(out, told)
 
 
 @contextmanager
@@ -74,75 +121,54 @@ def _telling_how_to_go_on(args: argparse.Namespace) -> Generator[None]:
     try:
         yield
     except (KeyboardInterrupt, Stopped) as stop:
-        defaults = _defaults()
-        words = ["learnlite", "train", "--resume", "--out", str(args.out)]
+        words = _resuming(args.out)
         for name in ("device", "workers"):
-            if getattr(args, name) != getattr(defaults, name):
+            if getattr(args, name) is not None:
                 words += [f"--{name}", str(getattr(args, name))]
         stop.add_note(f"it goes on by: {shlex.join(words)}")
         raise
 
 
-def _fit(learn: Any, args: argparse.Namespace) -> Any:
+def _way_on(begun: Run) -> str:
+    """How to go on after a photo that did not open, if there is anything to go on with."""
+    if not begun.has_begun:
+        return ""
+    words = [*_resuming(begun.folder), "--on-bad-image", "skip"]
+    return f"; the run goes on by: {shlex.join(words)}"
+
+
+def _resuming(out: Path) -> list[str]:
+    return ["learnlite", "train", "--resume", "--out", str(out)]
+
+
+def _say(text: str) -> None:
+    """What a fit says, but for what this command says in its own words."""
+    if not text.startswith(("nothing to train:", "nothing of this fit", "nothing to resume")):
+        print(text.partition(", and `resume=True`")[0])
+
+
+def _fit(learn: Any, args: argparse.Namespace, begun: Run) -> Any:
     from learnlite.callbacks import Checkpoint, CSVLogger, LabelSmoothing, MixUp
     from learnlite.commands.history import History
 
     history = History()
-    cbs: list[Any] = [history, CSVLogger("history.csv", append=True)]
+    cbs: list[Any] = [history, CSVLogger("history.csv", append=True, trained=True)]
     if args.mixup is not None:
         cbs.append(MixUp(args.mixup))
     if args.smooth is not None:
         cbs.append(LabelSmoothing(args.smooth))
-    cbs.append(Checkpoint(Path(args.out).resolve() / "checkpoints"))
+    cbs.append(Checkpoint(begun.checkpoints))
+    how = {"cbs": cbs, "resume": args.resume, "extend": bool(begun.settings.get("extended"))}
     if args.scratch or not args.freeze_epochs:
         learn.unfreeze()
-        learn.fit_one_cycle(args.epochs, args.lr, cbs=cbs, resume=args.resume)
+        learn.fit_one_cycle(args.epochs, args.lr, **how)
     else:
-        learn.fine_tune(args.epochs, args.lr, args.freeze_epochs, cbs=cbs, resume=args.resume)
+        learn.fine_tune(args.epochs, args.lr, args.freeze_epochs, **how)
     return history.curves
 
 
-def _write(learn: Any, args: argparse.Namespace, curves: Any, seconds: float) -> None:
-    from learnlite.interpret import ClassificationInterpretation
-    from learnlite.report import write_report
-
-    out = Path(args.out)
-    learn.save(out.resolve() / "weights", with_opt=False)
-    learn.export(out / "model.ll")
-    interp = None
-    if learner.is_classifier(learn.dls):
-        with learn.no_bar():
-            interp = ClassificationInterpretation.from_learner(learn)
-    names = [name for name in curves.history if name != "time"]
-    last = ", ".join(f"{name} {curves.history[name][-1]:.4f}" for name in names)
-    shown = {name: value for name, value in vars(args).items() if name not in ("run", "resume")}
-    report = write_report(
-        out / "report.html",
-        curves,
-        interp,
-        title=f"{args.arch} on {Path(str(args.data)).name}",
-        summary=[
-            f"{_told(learn.dls)}. After {len(curves.history['train_loss'])} epochs: {last}.",
-            f"It took {seconds:.0f} seconds on {learn.dls.device}.",
-        ],
-        settings=shown,
-        loading=_LOADING.format(out / "model.ll"),
-    )
-    print(f"After {len(curves.history['train_loss'])} epochs: {last}.")
-    print(f"The report: {report}; the model: {out / 'model.ll'}; predict with it by")
-    print(f"   learnlite predict {out / 'model.ll'} photo.jpg")
-
-
-def _told(dls: Any) -> str:
-    n_valid = 0 if dls.valid_ds is None else len(dls.valid_ds)
-    classes = f", {dls.c} classes" if learner.is_classifier(dls) else ""
-    return f"{len(dls.train_ds):,} images to train on, {n_valid:,} to validate with{classes}"
-
-
-def _defaults() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    options(parser)
-    return parser.parse_args([])
+def _rate_or_auto(text: str) -> float | str:
+    return "auto" if text == "auto" else rate(text)
 
 
 def _share(text: str) -> float:

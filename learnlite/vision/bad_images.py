@@ -15,6 +15,10 @@ _SHARE = 0.1  # of a set that may be bad
 _MOST_NAMED = 4
 
 
+class TooManyError(ValueError):
+    """More images of a set do not open than others may stand in for."""
+
+
 class ReadsItems(Protocol):
     """A set of items that raises an `ImageError` for an image that does not open."""
 
@@ -99,8 +103,8 @@ class BadImages:
                 self._errors[i] = error
         return self._errors.get(i) or ImageError(f"item {i}", "did not open in a worker")
 
-    def _too_many(self, first: ImageError) -> ValueError:
-        return ValueError(
+    def _too_many(self, first: ImageError) -> TooManyError:
+        return TooManyError(
             f"more than {self.most:,} of {self.n:,} images do not open, too many for "
             f'`on_bad_image="skip"`; the first: {first}; `verify_images(files)` finds them all'
         )

@@ -114,11 +114,26 @@ def read_bytes(source: Any) -> tuple[bytes, str]:
             "an image comes from a path, bytes, a binary file, an array, a tensor or an image of "
             f"PIL, got {short(source)}; look at what the getter gives, as `get_x`"
         )
-    name = str(cast(Any, source))
+    return _read_path(cast(Any, source), _MOST_BYTES)
+
+
+def check_start(path: str | os.PathLike[str]) -> None:
+    """Raise an `ImageError` unless the file begins as one of the formats does; no more is read.
+
+    >>> check_start("no such file.jpg")
+    Traceback (most recent call last):
+    ...
+    learnlite.vision.decode.ImageError: `no such file.jpg` does not exist; ...
+    """
+    _read_path(path, 0)
+
+
+def _read_path(path: str | os.PathLike[str], n_bytes: int) -> tuple[bytes, str]:
+    name = str(path)
     if len(name) > 100 or not name.isprintable():
         name = shown(name)
     try:
-        return _read_file(source, name), name
+        return _read_file(path, name, n_bytes), name
     except FileNotFoundError as error:
         way_out = "list the files anew if it has moved, or correct the path"
         raise ImageError(name, "does not exist", way_out) from error
@@ -127,7 +142,8 @@ def read_bytes(source: Any) -> tuple[bytes, str]:
         raise ImageError(name, reason, "see to it that it is a file that you may read") from error
 
 
-def _read_file(path: Any, name: str) -> bytes:
+def _read_file(path: Any, name: str, n_bytes: int) -> bytes:
+    """All bytes of an image file; none, once its begin is looked at, if `n_bytes` is 0."""
     # Not by `open`, whose file objects cost as much as a small photo's bytes.
     fd = os.open(path, _FLAGS)
     try:
@@ -137,9 +153,11 @@ def _read_file(path: Any, name: str) -> bytes:
         start = os.read(fd, 64)
         if _reader(start) is None:
             raise not_an_image(start, name)
+        if not n_bytes:
+            return b""
         size = found.st_size
-        if size > _MOST_BYTES:
-            raise ImageError(name, f"has {size:,} bytes, and at most {_MOST_BYTES:,} are read")
+        if size > n_bytes:
+            raise ImageError(name, f"has {size:,} bytes, and at most {n_bytes:,} are read")
         os.lseek(fd, 0, os.SEEK_SET)
         data = os.read(fd, size)
         while len(data) < size and (more := os.read(fd, size - len(data))):

@@ -19,6 +19,19 @@ Stats = tuple[tuple[float, ...], tuple[float, ...]]
 _CLOSE = 0.02  # of a channel's range: a mean that differs by less changes nothing to be seen
 
 
+class SizeError(ValueError):
+    """Images of this size do not go through a network: `fault` says so, `size` is one that does."""
+
+    def __init__(self, fault: str, size: int | None) -> None:
+        super().__init__(fault, size)
+        self.fault = fault
+        self.size = size
+
+    def __str__(self) -> str:
+        by = f": `item_tfms=Resize({self.size})`" if self.size else ""
+        return f"{self.fault}; resize them{by}"
+
+
 def one_image(dls: DataLoaders) -> Tensor | None:
     """The first image as the model gets it, (1, channels, height, width); None if there is none."""
     i = min(1, len(dls) - 1)
@@ -62,10 +75,10 @@ def check_size(model: nn.Module, image: Tensor, name: str, size: int | None) -> 
             if shape is not None:
                 raise ValueError(_no_head(name, shape, fault)) from error
         wanted = f"images of {size} pixels" if size else "others"
-        advice = f"resize them: `item_tfms=Resize({size})`" if size else "resize them"
-        raise ValueError(
+        raise SizeError(
             f"images of {height} x {width} pixels do not go through `{name}`, which takes "
-            f"{wanted} ({fault}); {advice}"
+            f"{wanted} ({fault})",
+            size,
         ) from error
 
 
