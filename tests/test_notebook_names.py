@@ -1,5 +1,6 @@
 """What `from learnlite.vision.all import *` brings beside our own: modules, tensors, boxes."""
 
+import ast
 import json
 import re
 import subprocess
@@ -51,6 +52,25 @@ def test_every_name_of_the_star_import_stands_in_the_docs_and_they_are_not_too_m
     told = re.findall(r"^\| `(\w+)` \| \S", page, re.MULTILINE)
     assert sorted(told) == sorted(set(everything.__all__)), "run docs/reference/names.py"
     assert len(told) < 350 and f" {len(told)} names" in page
+
+
+def test_editors_find_the_modules_whose_names_the_star_import_takes_over():
+    # Of `from package import module` type checkers take the names of the package instead.
+    tree = ast.parse(Path(str(everything.__file__)).read_text())
+    whole = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    taken = [
+        node.value.value.id
+        for node in tree.body
+        if isinstance(node, ast.AugAssign)
+        and isinstance(node.value, ast.Attribute)
+        and isinstance(node.value.value, ast.Name)
+    ]
+    assert len(taken) == 3 and set(taken) <= whole
 
 
 def test_plots_and_tables_load_when_they_are_used():

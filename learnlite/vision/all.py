@@ -36,8 +36,9 @@ from torchvision.models import (
 )
 
 import learnlite
+import learnlite.vision as vision
+import learnlite.vision.models as models
 from learnlite import *
-from learnlite import vision
 from learnlite.data import default_device
 from learnlite.data.archive import extract
 from learnlite.data.categories import Categorize, MultiCategorize
@@ -96,7 +97,6 @@ from learnlite.layers import (
     sigmoid_range,
 )
 from learnlite.vision import *
-from learnlite.vision import models
 from learnlite.vision.annotations import get_annotations
 from learnlite.vision.models import *
 from learnlite.vision.notebook import (
