@@ -7,8 +7,22 @@ from PIL import Image
 from torch import nn
 
 from learnlite import Learner
-from learnlite.interpret import ClassificationInterpretation, SegmentationInterpretation
-from learnlite.vision import ImageDataLoaders, Resize, SegmentationDataLoaders
+from learnlite.interpret import (
+    ClassificationInterpretation,
+    Interpretation,
+    SegmentationInterpretation,
+)
+from learnlite.vision import (
+    DataBlock,
+    ImageBlock,
+    ImageDataLoaders,
+    MultiCategoryBlock,
+    PointBlock,
+    RegressionBlock,
+    Resize,
+    SegmentationDataLoaders,
+)
+from learnlite.vision.all import IndexSplitter
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +72,9 @@ def test_the_worst_items_are_files_drawn_under_prediction_label_and_loss(folder)
     assert torch.allclose(drawn[0, 0].float(), torch.tensor([0.0, 0.0, 1.0]))
     doubt = interp.wrong_labels()[0]
     assert (doubt.item, doubt.label, doubt.guess) == (paths[0], "red", "blue")
-    assert interp.plot_wrong_labels(1)[0].get_title().startswith("blue / red")
+    (doubted,) = interp.plot_wrong_labels(1)
+    assert doubted.get_title() == f"red → blue\np {doubt.probability:.2f}"
+    assert doubted.figure.get_suptitle().startswith("label → guess")
 
 
 def test_the_heat_of_gradcam_lies_over_the_image(folder):
@@ -72,7 +88,7 @@ def test_the_heat_of_gradcam_lies_over_the_image(folder):
     panels[0].figure.canvas.draw()
 
 
-def test_predicted_masks_are_drawn_instead_of_the_targets(tmp_path):
+def test_predicted_masks_are_drawn_beside_the_targets_and_the_image(tmp_path):
     for i in range(4):
         Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(tmp_path / f"{i}.jpg")
         Image.new("L", (8, 8), i % 2).save(tmp_path / f"{i}.png")
@@ -92,9 +108,57 @@ def test_predicted_masks_are_drawn_instead_of_the_targets(tmp_path):
         model.bias.copy_(torch.tensor([0.0, 1.0]))  # it is all sea
     interp = SegmentationInterpretation.from_learner(Learner(dls, model))
     assert interp.iou()["sky"] == 0.0
-    told, targets = interp.plot_predictions(2), interp.plot_top_losses(2)
-    assert len({float(panel.images[1].get_array()[0, 0]) for panel in told}) == 1
-    assert len(targets) == 2 and "of pixels right" in targets[0].get_title()
+    panels = interp.plot_top_losses(2)
+    assert [panel.get_title() for panel in panels[1:3]] == ["target", "prediction"]
+    assert len(panels) == 6 and "of pixels right" in panels[0].get_title()
+    assert len({float(panel.images[1].get_array()[0, 0]) for panel in panels[2::3]}) == 1
+    cells = [text.get_text() for text in interp.plot_confusion_matrix().texts]
+    assert cells == ["0.00", "1.00", "0.00", "1.00"]
+    counts = [text.get_text() for text in interp.plot_confusion_matrix(normalize=False).texts]
+    assert counts == [f"{n:,}" for n in interp.confusion_matrix().ravel()]
     for i, targ in enumerate(interp.targs):
         right = "100" if int(targ[0, 0]) else "0"
-        assert interp.title(i).startswith(f"{right}% of pixels right")
+        assert interp.note(i).startswith(f"{right}% of pixels right")
+
+
+def results_of(tmp_path, target, get_y, outputs):
+    """The worst items of a model that says the same of each."""
+    for i in range(4):
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    files = [tmp_path / f"{i}.png" for i in range(4)]
+    block = DataBlock((ImageBlock, target), get_y=get_y, splitter=IndexSplitter([2, 3]))
+    dls = block.dataloaders(files, bs=2, device="cpu")
+    model = nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(), nn.Linear(64, len(outputs)))
+    nn.init.zeros_(model[-1].weight)
+    with torch.no_grad():
+        model[-1].bias.copy_(torch.tensor(outputs))
+    interp = Interpretation.from_learner(Learner(dls, model))
+    return interp, interp.plot_top_losses(2)
+
+
+def test_several_labels_an_item_stand_as_their_names_the_target_above_the_prediction(tmp_path):
+    labels = {"0": ["big"], "1": ["dark"], "2": ["big", "dark"], "3": ["dark"]}
+    interp, panels = results_of(
+        tmp_path, MultiCategoryBlock, lambda file: labels[file.stem], [-9.0, 9.0]
+    )
+    assert panels[0].get_title() == f"big; dark\ndark\nloss {interp.losses.max():.2f}"
+    assert interp.title(1) == f"dark / dark\nloss {interp.losses[1]:.2f}"
+
+
+def test_numbers_stand_as_they_are(tmp_path):
+    _, panels = results_of(tmp_path, RegressionBlock, lambda file: float(file.stem), [1.5])
+    assert [panel.get_title() for panel in panels] == ["3\n1.5\nloss 2.25", "2\n1.5\nloss 0.25"]
+
+
+def test_points_are_drawn_where_they_are_and_where_they_were_predicted(tmp_path):
+    interp, panels = results_of(
+        tmp_path, PointBlock, lambda file: [[2 * int(file.stem), 4]], [-1.0, 1.0]
+    )
+    assert [panel.get_title() for panel in panels[:2]] == [
+        f"loss {interp.losses.max():.2f}\ntarget",
+        "prediction",
+    ]
+    places = [panel.collections[0].get_offsets().tolist() for panel in panels]
+    assert places == [[[6, 4]], [[0, 8]], [[4, 4]], [[0, 8]]]
+    heads = interp.plot_gradcam(2)
+    assert [head.get_title() for head in heads] == [interp.note(1), interp.note(0)]

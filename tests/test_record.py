@@ -160,6 +160,9 @@ def test_plots_show_what_was_recorded():
     ax = learn.recorder.plot_loss(skip_start=2)
     assert list(ax.lines[0].get_ydata()) == learn.recorder.losses[2:]
     assert list(ax.lines[1].get_ydata()) == learn.recorder.column("valid_loss")
+    assert ax.get_xlabel() == "batch"
+    learn.fit(1)
+    assert learn.recorder.plot_loss().get_xlabel() == "batch (of the last of 2 fits)"
     panels = learn.recorder.plot_sched()
     assert repr(panels) == f"<{len(panels)} pictures>"  # in a notebook: no list of axes
     assert [p.get_ylabel() for p in panels] == ["lr", "mom"]

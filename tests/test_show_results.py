@@ -104,7 +104,7 @@ def test_points_are_drawn_on_two_pictures_the_target_on_the_left(files):
     np.testing.assert_array_equal(pixels(panels[0]), pixels(panels[1]))
 
 
-def test_masks_are_drawn_side_by_side(files, tmp_path):
+def test_masks_are_drawn_beside_the_image_in_the_colours_that_are_named(files, tmp_path):
     def mask_of(file: Path):
         path = tmp_path / f"{file.stem}.png"
         Image.fromarray((np.array(Image.open(file))[..., 0] > 200).astype(np.uint8)).save(path)
@@ -113,10 +113,15 @@ def test_masks_are_drawn_side_by_side(files, tmp_path):
     values = torch.zeros(2, 24, 24)
     values[1, :12] = 1
     _, panels = shown(files, MaskBlock(["dark", "light"]), mask_of, values)
-    drawn = np.asarray(panels[1].images[1].get_array())
+    assert [panel.get_title() for panel in panels[:3]] == ["", "target", "prediction"]
+    assert len(panels) == 9 and len(panels[0].images) == 1
+    drawn = np.asarray(panels[2].images[1].get_array())
     assert len(np.unique(drawn[:12])) == len(np.unique(drawn[12:])) == 1
     assert drawn[0, 0] != drawn[-1, 0]
-    assert panels[0].get_title() == "target"
+    mask = panels[2].images[1]
+    assert mask.get_alpha() == 1
+    named = [patch.get_facecolor() for patch in panels[0].figure.legends[0].get_patches()]
+    assert named == [tuple(mask.to_rgba(code)) for code in (drawn[-1, 0], drawn[0, 0])]
 
 
 def test_images_that_are_predicted_are_drawn_beside_the_target(files):

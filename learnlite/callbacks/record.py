@@ -349,7 +349,10 @@ class Recorder(Callback):
     def plot_loss(
         self, skip_start: int = 5, *, with_valid: bool = True, log: bool = False, ax: Any = None
     ) -> Any:
-        """The smoothed training loss of every batch and the validation loss of every epoch."""
+        """The smoothed training loss of every batch and the validation loss of every epoch.
+
+        Of the last fit, without its first `skip_start` batches: after `fine_tune`, of its second.
+        """
         ax = axes(ax)
         losses = self.losses
         ax.plot(range(skip_start, len(losses)), losses[skip_start:], label="train")
@@ -358,7 +361,8 @@ class Recorder(Callback):
         if log:
             ax.set_yscale("log")
         ax.set_ylabel("loss")
-        count_along(ax, "batch")
+        n_fits = self.learn.progress.past_fits + 1
+        count_along(ax, "batch" if n_fits == 1 else f"batch (of the last of {n_fits} fits)")
         ax.legend()
         return ax
 

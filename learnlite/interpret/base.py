@@ -1,15 +1,18 @@
 """What a model gets wrong, found by one pass over the data."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from torch import Tensor
 
+from learnlite.data.single import row_of
 from learnlite.interpret.gradcam import GradCAM, heat_over
 from learnlite.interpret.rows import Rows
 from learnlite.learner import Learner
 from learnlite.losses.outputs import are_probabilities, tells_activation
 from learnlite.plots import plain_text
+
+_LONGEST = 24  # characters of a prediction or a target in one
 
 
 class Interpretation:
@@ -103,9 +106,23 @@ class Interpretation:
         return self.plot_items(self.top_losses(k, largest)[1], **settings)
 
     def plot_items(self, indices: list[int], **settings: Any) -> Any:
-        """Draw items by their numbers, under what was predicted and what is so; gives the axes."""
+        """Draw items by their numbers, with what is so, what was predicted, and the loss.
+
+        They look as in `learn.show_results`: labels and numbers in a title, the target's above the
+        prediction's; masks, points and boxes in pictures of their own. Gives the axes.
+        """
+        notes = [self.note(i) for i in indices]
+        panels = self._rows.show_results(indices, self.decoded, notes, **settings)
+        if panels is None:
+            return self._plot_titled(indices, **settings)
+        if len(panels) == len(indices):
+            panels[0].figure.suptitle("target, prediction, loss", fontsize=10)
+        return panels
+
+    def _plot_titled(self, indices: list[int], heading: str = "", **settings: Any) -> Any:
+        """One picture an item, and over it `title(i)`."""
         panels = self._rows.show(indices, [self.title(i) for i in indices], **settings)
-        panels[0].figure.suptitle(self.heading, fontsize=10)
+        panels[0].figure.suptitle(heading or self.heading, fontsize=10)
         return panels
 
     def plot_gradcam(
@@ -119,17 +136,32 @@ class Interpretation:
         chosen: list[int] = self.top_losses(k)[1] if indices is None else indices
         xb = self.learn.dls.split(self._rows.batch(chosen))[0]
         maps = GradCAM(self.learn.model, layer)(*xb, targets=self._classes_seen(chosen))
-        panels = self.plot_items(chosen, **settings)
+        panels = self._plot_titled(chosen, **settings)
         for panel, heat in zip(panels, maps, strict=True):
             heat_over(panel, heat)
         return panels
 
     def title(self, i: int) -> str:
-        """What stands over item `i`: prediction, target, loss."""
-        return (
-            f"{plain_text(_shown(self.decoded[i]))} / {plain_text(_shown(self.targs[i]))}\n"
-            f"loss {self.losses[i]:.2f}"
-        )
+        """What stands over item `i`: prediction and target, if they are short, and the loss."""
+        both = [self._read(values, i) for values in (self.decoded, self.targs)]
+        return f"{' / '.join(both)}\n{self.note(i)}" if all(both) else self.note(i)
+
+    def note(self, i: int) -> str:
+        """What is told of item `i` beside prediction and target: its loss."""
+        return f"loss {self.losses[i]:.2f}"
+
+    def _read(self, values: Any, i: int) -> str:
+        """Of gathered values that of item `i`, as people read it; empty if that is no text."""
+        value: Any = row_of(values, i)
+        if isinstance(value, Tensor):
+            value = self.learn.dls.decode_preds(value[None])[0]
+        if isinstance(value, list):
+            value = "; ".join(map(str, cast(list[Any], value)))
+        if isinstance(value, Tensor) and value.ndim == 0:
+            value = value.item()
+        if isinstance(value, Tensor | tuple):
+            return ""
+        return plain_text(value, longest=_LONGEST)
 
     def _classes_seen(self, indices: list[int]) -> Tensor | None:
         """The output whose place in the image is looked for: the largest one, if not said."""
@@ -146,9 +178,3 @@ class Interpretation:
         return (
             f"{type(self).__name__}({len(self.losses):,} items, mean loss {self.losses.mean():.4f})"
         )
-
-
-def _shown(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return value.item() if value.ndim == 0 else [round(float(x), 3) for x in value.flatten()[:4]]

@@ -1,21 +1,16 @@
 """What a classifier takes for what."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from learnlite.interpret.base import Interpretation
 from learnlite.interpret.calibration import Calibration, calibration
-from learnlite.plots import axes, plain_text
-
-Counts = NDArray[np.int64]
-
-_MOST_WRITTEN = 25  # classes: with more, numbers in the cells cannot be read
+from learnlite.interpret.confusion import Counts, class_names, confusion, plot_counts
+from learnlite.plots import plain_text
 
 
 @dataclass(frozen=True)
@@ -79,29 +74,17 @@ class ClassificationInterpretation(Interpretation):
         Numbers stand in the cells unless there are many classes, or as `plot_txt` says. `settings`
         are those of the figure: `figsize` and `dpi`.
         """
-        counts = self.confusion_matrix()
-        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-        n = len(counts)
-        side = min(max(3.0, 0.6 * n + 2), 14.0)
-        width, height = settings.pop("figsize", (side, side))
-        dpi = settings.pop("dpi", None)
-        if settings:
-            raise TypeError(f"`plot_confusion_matrix` has no argument `{next(iter(settings))}`")
-        ax = axes(ax, width=width, height=height, dpi=dpi)
-        # Coloured by shares in both cases: a class of few items is as visible as one of many.
-        ax.imshow(shares, cmap=cmap, vmin=0, vmax=1)
-        ax.set(title=title, xlabel="Predicted", ylabel="Actual")
-        names = [plain_text(name, longest=24) for name in self.classes]
-        size = 10 if n <= 12 else max(4, 10 - n // 12)
-        ax.set_xticks(range(n), names, rotation=90, fontsize=size)
-        ax.set_yticks(range(n), names, fontsize=size)
-        if plot_txt or (plot_txt is None and n <= _MOST_WRITTEN):
-            for i in range(n):
-                for j in range(n):
-                    text = f"{shares[i, j]:.{norm_dec}f}" if normalize else f"{counts[i, j]:,}"
-                    colour = "white" if shares[i, j] > 0.5 else "black"
-                    ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
-        return ax
+        return plot_counts(
+            self.confusion_matrix(),
+            self.classes,
+            normalize,
+            title=title,
+            cmap=cmap,
+            norm_dec=norm_dec,
+            plot_txt=plot_txt,
+            ax=ax,
+            **settings,
+        )
 
     def classification_report(self) -> dict[Any, dict[str, float]]:
         """Precision, recall, F1 and support (the number of items) of each class.
@@ -185,12 +168,26 @@ class ClassificationInterpretation(Interpretation):
         ]
 
     def plot_wrong_labels(self, k: int = 9, **settings: Any) -> Any:
-        """Draw the items whose labels are most likely wrong, under prediction and label."""
+        """Draw the items whose labels are most likely wrong, under `label → guess`."""
         doubts = self.wrong_labels(k)
         if not doubts:
             print("no label is in doubt")
             return []
-        return self.plot_items([doubt.index for doubt in doubts], **settings)
+        panels = self._rows.show(
+            [doubt.index for doubt in doubts],
+            [
+                f"{plain_text(doubt.label, longest=24)} → {plain_text(doubt.guess, longest=24)}\n"
+                f"p {doubt.probability:.2f}"
+                for doubt in doubts
+            ],
+            **settings,
+        )
+        panels[0].figure.suptitle("label → guess, and its probability (p)", fontsize=10)
+        return panels
+
+    def plot_items(self, indices: list[int], **settings: Any) -> Any:
+        """Draw items by their numbers, under prediction and label, loss and probability."""
+        return self._plot_titled(indices, **settings)
 
     def title(self, i: int) -> str:
         """What stands over item `i`: prediction, label, loss, probability."""
@@ -239,14 +236,6 @@ class ClassificationInterpretation(Interpretation):
             )
 
 
-def confusion(targs: Tensor, decoded: Tensor, n: int) -> Counts:
-    """How often label i (rows) was taken for class j (columns); labels below 0 are left out."""
-    targs, decoded = targs.reshape(-1).long(), decoded.reshape(-1).long()
-    kept = (targs >= 0) & (targs < n)
-    pairs = targs[kept] * n + decoded[kept]
-    return torch.bincount(pairs, minlength=n * n).reshape(n, n).numpy()
-
-
 def _ratio(above: Any, below: Any) -> Any:
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
@@ -254,8 +243,3 @@ def _ratio(above: Any, below: Any) -> Any:
 def _name(name: Any) -> str:
     """A class on a terminal: a hostile name must not move its cursor."""
     return "".join(char for char in str(name) if char.isprintable())[:40]
-
-
-def class_names(vocab: Sequence[Any] | None, n: int) -> list[Any]:
-    """The classes' names, or their numbers where they have none."""
-    return list(range(n)) if vocab is None else list(vocab)

@@ -11,6 +11,7 @@ from learnlite.data import DataLoaders
 from learnlite.data.batch import batch_size, map_batch, move
 from learnlite.data.in_order import in_order
 from learnlite.data.loader import Loader
+from learnlite.data.single import row_of
 from learnlite.plots import grid
 from learnlite.seeds import kept_rng
 from learnlite.types import Batch
@@ -21,6 +22,15 @@ class ShowsItems(Protocol):
     """Loaders that can draw items of a batch that the model gets."""
 
     def show_batch(self, batch: Any = None, max_n: int = 9, **settings: Any) -> Any: ...
+
+
+@runtime_checkable
+class ShowsResults(Protocol):
+    """Loaders that can draw items of a batch with what they are and what is predicted."""
+
+    def show_results(
+        self, batch: Any, decoded: Any, max_n: int = 9, **settings: Any
+    ) -> Sequence[Any]: ...
 
 
 @runtime_checkable
@@ -55,24 +65,42 @@ class Rows:
         items = getattr(getattr(self.loader, "dataset", None), "items", None)
         return items[self._place(i)] if isinstance(items, Sequence) else i
 
-    def show(
-        self,
-        indices: Sequence[int],
-        titles: Sequence[str],
-        *,
-        instead: Tensor | None = None,
-        **settings: Any,
-    ) -> Any:
-        """Draw these items, with targets or what is given `instead`; gives the axes."""
+    def show(self, indices: Sequence[int], titles: Sequence[str], **settings: Any) -> Any:
+        """Draw these items with their targets; gives the axes."""
         batch = self.batch(indices)
-        if instead is not None:
-            batch = (*cast(tuple[Any, ...], batch)[:-1], instead)
         if isinstance(self.dls, ShowsItems):
             panels = self.dls.show_batch(batch, max_n=len(indices), **settings)
         else:
             panels = _draw(self.dls.split(batch)[0], **settings)
         for panel, title in zip(panels, titles, strict=False):
             panel.set_title(title, fontsize=9)
+        return panels
+
+    def show_results(
+        self, indices: Sequence[int], decoded: Any, notes: Sequence[str], **settings: Any
+    ) -> Any:
+        """Draw these items with targets and predictions as `learn.show_results`, and a note each.
+
+        None where the loaders do not know how.
+        """
+        if not isinstance(self.dls, ShowsResults):
+            return None
+        rows = [row_of(decoded, i) for i in indices]
+        stacked = (
+            tuple(torch.stack(part) for part in zip(*rows, strict=True))
+            if isinstance(decoded, tuple)
+            else torch.stack(rows)
+        )
+        panels = self.dls.show_results(self.batch(indices), stacked, max_n=len(indices), **settings)
+        times = len(panels) // len(indices)  # pictures of each item
+        for i, note in enumerate(notes):
+            first = panels[times * i]
+            told = first.get_title()
+            # beside others the note stands above what the picture is, else below what it says
+            lines = [told, note] if times == 1 else [note, told]
+            first.set_title("\n".join(line for line in lines if line), fontsize=9)
+            for panel in panels[times * i + 1 : times * (i + 1)]:
+                panel.set_title(panel.get_title(), fontsize=9)
         return panels
 
     def images(self, indices: Sequence[int]) -> list[Tensor | None]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learnlite.interpret.base import Interpretation
-from learnlite.interpret.classes import Counts, class_names, confusion
+from learnlite.interpret.confusion import Counts, class_names, confusion, plot_counts
 from learnlite.learner import Learner
 from learnlite.plots import axes, plain_text
 
@@ -58,6 +58,15 @@ class SegmentationInterpretation(Interpretation):
         """How many pixels of each class (rows) were taken for each (columns)."""
         return confusion(self.targs, self.decoded, self.n_classes)
 
+    def plot_confusion_matrix(self, normalize: bool = True, **settings: Any) -> Any:
+        """Draw `confusion_matrix()`, as the part of each class's pixels, or the pixels themselves.
+
+        `settings` are those of `ClassificationInterpretation.plot_confusion_matrix`.
+        """
+        return plot_counts(
+            self.confusion_matrix(), class_names(self.vocab, self.n_classes), normalize, **settings
+        )
+
     def iou(self) -> dict[Any, float]:
         """Intersection over union of each class; NaN where a class is neither there nor said."""
         counts = self.confusion_matrix().astype(float)
@@ -76,18 +85,8 @@ class SegmentationInterpretation(Interpretation):
         ax.set(xlim=(0, 1), xlabel="intersection over union")
         return ax
 
-    def title(self, i: int) -> str:
+    def note(self, i: int) -> str:
         """What stands over image `i`: the part of its pixels that are right, and its loss."""
         there = (self.targs[i] >= 0) & (self.targs[i] < self.n_classes)
         right = (self.decoded[i] == self.targs[i])[there].float().mean()
         return f"{right:.0%} of pixels right\nloss {self.losses[i]:.2f}"
-
-    def plot_predictions(self, k: int = 9, **settings: Any) -> Any:
-        """Draw the `k` images with the largest losses, and over them the masks predicted."""
-        indices = self.top_losses(k)[1]
-        return self._rows.show(
-            indices,
-            [self.title(i) for i in indices],
-            instead=torch.stack([self.decoded[i] for i in indices]),
-            **settings,
-        )

@@ -120,7 +120,8 @@ def show_predictions(
     """Draw decoded items with what is predicted for them, in the form of their last elements.
 
     Labels and numbers stand in the title, the target's above the prediction's; what lies over an
-    image is drawn on two of them, the target's on the left. Items without targets have one.
+    image is drawn on two of them, the target's on the left. Items without targets have one. Masks
+    are drawn in the very colours that are named below, beside the image.
     """
     n_targets = len(preds[0])
     n_inp = len(kinds) - n_targets
@@ -131,20 +132,23 @@ def show_predictions(
             show_item(item[:n_inp], kinds[:n_inp], ax)
             _title_both(ax, item[n_inp:], pred)
         return panels
-    times = 2 if has_target else 1
+    names = ("target", "prediction") if has_target else ("prediction",)
+    settings: dict[str, Any] = {}
+    if "mask" in kinds:
+        names, settings = ("", *names), {"alpha": 1.0}
+    times = len(names)
     columns = ncols or (ceil(len(items) / nrows) if nrows else ceil((len(items) / times) ** 0.5))
     panels = grid(times * len(items), None, times * columns, figsize)
     both = list(zip(items, preds, strict=True))
     for i, (item, pred) in enumerate(both):
-        drawn = {"target": item, "prediction": (*item[:n_inp], *pred)}
-        names = ("target", "prediction") if has_target else ("prediction",)
+        drawn = {"": item[:n_inp], "target": item, "prediction": (*item[:n_inp], *pred)}
         for ax, name in zip(panels[times * i :], names, strict=False):
-            show_item(drawn[name], kinds, ax)
+            show_item(drawn[name], kinds[: len(drawn[name])], ax, **(settings if name else {}))
             told = ax.get_title()
             ax.set_title(f"{name}: {told}" if told else name)
     if codes is not None and "mask" in kinds:
         masks = _masks_of([*items, *((*item[:n_inp], *pred) for item, pred in both)], kinds)
-        _name_classes(panels, codes, masks)
+        _name_classes(panels[1:], codes, masks)
     return panels
 
 
