@@ -220,8 +220,13 @@ class Learner(Inference):
     def load(
         self, file: str | Path, with_opt: bool = True, device: Any = None, strict: bool = True
     ) -> "Learner":
-        """Load what `save` saved, or a plain dict of weights; opened with `weights_only=True`."""
-        state = checkpoint.read(self._file(file), self.dls.device if device is None else device)
+        """Load what `save` saved, or a plain dict of weights; opened with `weights_only=True`.
+
+        A name that `save` has not written counts from the current folder.
+        """
+        path, given = self._file(file), Path(file)
+        path = given if given.is_file() and not path.is_file() else path
+        state = checkpoint.read(path, self.dls.device if device is None else device)
         saved = isinstance(state, dict) and {"model", "opt"} <= set(state)
         opt = state["opt"] if saved and with_opt else None
         weights = state["model"] if saved else state

@@ -13,6 +13,7 @@ from learnlite.interrupt import StopSignals
 from learnlite.state import LoopState
 from learnlite.state_folder import StateFolder, told_position
 from learnlite.tensor_file import FileError
+from learnlite.types import counted
 
 Resume: TypeAlias = bool | dict[str, Any] | str | Path | None
 """True (the newest of the `Checkpoint`), a state, or a file or folder of states."""
@@ -60,8 +61,8 @@ def state_to_resume(
         return state
     if saved["n_epoch"] != learn.progress.n_epoch:
         learn.say(
-            f"the fit of {saved['n_epoch']} epochs goes on to {learn.progress.n_epoch}: from here "
-            "on its rates are those of a fit of that length"
+            f"the fit of {counted(saved['n_epoch'], 'epoch')} goes on to {learn.progress.n_epoch}: "
+            "from here on its rates are those of a fit of that length"
         )
     if path is not None:
         learn.say(f"resuming from {path}: {told_position(saved)}")

@@ -153,7 +153,9 @@ def read(path: Path) -> TensorFile:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if not path.is_file():
-        raise FileError(f"{path} is no file, but a folder or a device")
+        inside = sorted(each.name for each in path.glob("*.ll")) if path.is_dir() else []
+        advice = f"; in it lies `{path / inside[0]}`" if inside else ""
+        raise FileError(f"{path} is no file, but a folder or a device{advice}")
     with _faults_named(path), path.open("rb") as file:
         header, start, size = _read_header(file, path)
     data = _object(parse(header, path), path, "its header")

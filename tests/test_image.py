@@ -241,6 +241,24 @@ def test_every_kind_of_source_gives_the_same_pixels(kind: str, tmp_path: Path) -
     assert np.array_equal(lazy.open(), pixels)
 
 
+@pytest.mark.parametrize("opened", ["from a path", "from bytes"])
+def test_a_jpeg_that_pil_has_only_opened_is_decoded_as_its_file_is(
+    opened: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 304, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+    expected = LazyImage(file).read((40, 40))
+    image = Image.open(file if opened == "from a path" else io.BytesIO(file.read_bytes()))
+    assert torch.equal(LazyImage(image).read((40, 40)), expected)
+    assert expected.shape == (3, 50, 76)
+    assert np.array(image).shape == pixels.shape  # and it can still be read
+    assert LazyImage(image).read((40, 40)).shape == (3, 200, 304)  # all pixels, as they are there
+    drafted = Image.open(io.BytesIO(file.read_bytes()))
+    drafted.draft("L", (152, 100))
+    assert LazyImage(drafted).read((40, 40)).shape == (3, 100, 152)
+
+
 @pytest.mark.parametrize(
     ("dtype", "white"),
     [("uint8", 255), ("uint16", 65535), ("bool", 1), ("float32", 1.0), ("int64", 255)],

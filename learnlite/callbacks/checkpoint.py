@@ -61,6 +61,9 @@ class Checkpoint(Callback):
 
     order = Order.REPORT + 1000  # after all whose state it saves
 
+    way_on = ", and `resume=True` goes on there"
+    """What is said of a state that a signal has had saved; a program may have its own words."""
+
     def __init__(
         self,
         folder: str | Path = "checkpoints",
@@ -273,7 +276,7 @@ class Checkpoint(Callback):
             where = "nothing could be saved"
             if self._written is not None:
                 path, head = self._written
-                where = f"{told_position(head)} is saved in {path}, and `resume=True` goes on there"
+                where = f"{told_position(head)} is saved in {path}{self.way_on}"
             self.learn.say(f"stopped by {self.stops.came.name}: {where}")
 
     # What is best

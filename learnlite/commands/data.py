@@ -203,7 +203,7 @@ def _refuse_too_few(labels: Sequence[str], where: str, args: argparse.Namespace)
     if len(labels) - len(classes) < n_valid:
         raise RefusedError(
             f"`{where}` has {counted(len(labels), 'photo')} of {len(classes):,} classes, too few "
-            f"to train on some of each and to validate with {n_valid:,} others; give more"
+            f"to train on some of each and validate with {counted(n_valid, 'other')}; give more"
         )
 
 

@@ -144,7 +144,7 @@ def _resuming(out: Path) -> list[str]:
 def _say(text: str) -> None:
     """What a fit says, but for what this command says in its own words."""
     if not text.startswith(("nothing to train:", "nothing of this fit", "nothing to resume")):
-        print(text.partition(", and `resume=True`")[0])
+        print(text)
 
 
 def _fit(learn: Any, args: argparse.Namespace, begun: Run) -> Any:
@@ -157,7 +157,9 @@ def _fit(learn: Any, args: argparse.Namespace, begun: Run) -> Any:
         cbs.append(MixUp(args.mixup))
     if args.smooth is not None:
         cbs.append(LabelSmoothing(args.smooth))
-    cbs.append(Checkpoint(begun.checkpoints))
+    checkpoint = Checkpoint(begun.checkpoints)
+    checkpoint.way_on = ""  # it is said how, once training has stopped
+    cbs.append(checkpoint)
     how = {"cbs": cbs, "resume": args.resume, "extend": bool(begun.settings.get("extended"))}
     if args.scratch or not args.freeze_epochs:
         learn.unfreeze()

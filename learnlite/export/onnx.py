@@ -146,7 +146,7 @@ def write_onnx(learn: "Learner", path: Path, example: Any = None) -> None:
             importlib.import_module(name)
         except ImportError:
             raise ImportError(
-                f"an ONNX file needs the package `{name}`: `pip install learnlite[onnx]`"
+                f'an ONNX file needs the package `{name}`: `pip install "learnlite[onnx]"`'
             ) from None
     program = program_of(learn, example)
     with kept_rng():

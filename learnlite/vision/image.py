@@ -1,5 +1,6 @@
 """Opening images: from a path, bytes, an array or a tensor to pixels, no larger than needed."""
 
+from io import BytesIO
 from typing import Any, Self, cast
 
 import numpy as np
@@ -53,12 +54,15 @@ class LazyImage:
         self._image: Image.Image | None = None
         self._turn = 1
         self._channels = 0  # of a JPEG; else 0
+        is_opened = isinstance(source, Image.Image)
+        data = _file_of(source, max_pixels) if is_opened else None
         if isinstance(source, Tensor | np.ndarray):
             self._image = image_of_array(cast(Any, source))
-        elif isinstance(source, Image.Image):
+        elif is_opened and data is None:
             self._image, self._name = source, name_of(source)
         else:
-            self._data, self._name = read_bytes(source)
+            named = None if data is None else (data, name_of(source))
+            self._data, self._name = named or read_bytes(source)
             header = plain_jpeg(self._data)
             if header is not None:  # Pillow may never be needed
                 height, width, self._channels = header
@@ -318,6 +322,26 @@ def _whole_jpeg(data: bytes, channels: int, mode: str) -> Tensor | None:
         return decode(torch.frombuffer(bytearray(data), dtype=torch.uint8), number, False)
     except (AttributeError, RuntimeError, TypeError):
         return None
+
+
+def _file_of(image: Image.Image, max_pixels: int) -> bytes | None:
+    """The bytes of a JPEG that PIL has opened and not read: it is decoded as its file would be."""
+    if not isinstance(image, JpegImageFile) or not image.tile or image.fp is None:
+        return None
+    if image.width * image.height > max_pixels:  # whoever opened it trusts it
+        return None
+    try:
+        at = image.fp.tell()
+        image.fp.seek(0)
+        data = image.fp.read()
+        image.fp.seek(at)
+        with Image.open(BytesIO(data), formats=["JPEG"]) as file:
+            same = file.size == image.size and file.mode == image.mode  # no `draft` was asked for
+        if same and image.filename:
+            image.load()  # only that closes the file which PIL has opened
+    except (OSError, ValueError):
+        return None
+    return data if same else None
 
 
 def _pixels(image: Image.Image) -> Tensor:
