@@ -67,9 +67,11 @@ def test_a_run_leaves_weights_a_model_the_history_and_a_report(trained):
         path.name for path in trained.iterdir()
     }
     rows = rows_of(trained / "history.csv")
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    told = [(row["epoch"], row["trained"]) for row in rows]
+    assert told == [("0", "all layers"), ("1", "all layers")]
     report = (trained / "report.html").read_text()
     assert f"{ARCH} on photos" in report
+    assert not re.search(r">(None|False|True|null|cpu)<", report)
     assert f"{float(rows[-1]['valid_loss']):.4f}" in report
     settings = json.loads((trained / "settings.json").read_text())
     assert settings["arch"] == ARCH and settings["lr"] == 3e-3 and settings["mixup"] == 0.4

@@ -273,10 +273,11 @@ def _device_name(device: torch.device) -> str:
     if device.type == "mps":
         return "Apple GPU"
     why = "this torch was built without CUDA" if torch.version.cuda is None else "no GPU was found"
-    return f"{_cpu_name()} ({why})"
+    return f"{cpu_name()} ({why})"
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor, as its maker calls it."""
     name = re.search(r"model name\s*:\s*(.+)", _cpu_record())
     return name[1].strip() if name else platform.processor() or platform.machine()
 

@@ -10,6 +10,7 @@ from typing import Any
 from learnlite.commands import learner
 from learnlite.commands.charts import write_charts
 from learnlite.commands.run import Run
+from learnlite.commands.words import device_name, in_words
 from learnlite.predictions import harmless
 from learnlite.replace import replacing
 from learnlite.types import counted
@@ -40,11 +41,8 @@ def write(learn: Any, begun: Run, curves: Any) -> None:
         curves,
         interp if isinstance(interp, ClassificationInterpretation) else None,
         title=f"{settings['arch']} on {Path(settings['data']).name}",
-        summary=[
-            f"{told(learn.dls)}. After {curves.told}: {last(curves)}.",
-            f"The epochs took {sum(curves.seconds):.0f} seconds on {learn.dls.device}.",
-        ],
-        settings={name: v for name, v in settings.items() if name not in ("finished", "extended")},
+        summary=[f"{told(learn.dls)}.", f"{curves.told}, on {device_name(learn.dls.device)}."],
+        settings=in_words(settings, learn.dls),
         loading=_LOADING.format(str(out / "model.ll")),
     )
 

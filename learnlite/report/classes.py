@@ -144,7 +144,7 @@ def calibrated(interp: ClassificationInterpretation) -> str:
     what = _noun(interp)
     rough = f"<p>{_strong(f'Few {what}:')} {escaped(found.caution)}. Look at more of them.</p>"
     return (
-        f'<div class="beside"><figure>{chart}</figure><div><p>Where a model says 80 %, it should '
+        f'<div class="beside"><figure>{chart}</figure><div><p>Where a model says 80%, it should '
         "be right in 80 of 100 cases: bars end at the dashed line.</p>"
         f"<p>Here they are {found.ece * 100:.1f} points apart on average (the expected calibration "
         f"error, {found.ece:.3f}).</p><p>Above each bar stands how many {what} it is made of; "

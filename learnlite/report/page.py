@@ -11,10 +11,10 @@ import torch
 import learnlite
 from learnlite.interpret import ClassificationInterpretation
 from learnlite.replace import replacing
+from learnlite.report.charts import charts, numbers, plain
 from learnlite.report.classes import calibrated, confused, doubts, mistakes
-from learnlite.report.curves import ALL, HEAD, Curves
+from learnlite.report.curves import ALL, Curves
 from learnlite.report.style import STYLE
-from learnlite.report.svg import line_chart
 from learnlite.report.text import code, escaped, measure, number, plainly, span, table
 
 
@@ -83,7 +83,7 @@ def _headline(curves: Curves) -> str:
     """The last of each measure, metrics first, and how long it took."""
     last = {name: values[-1] for name, values in curves.history.items() if values}
     names = sorted(last, key=lambda name: name.endswith("_loss"))
-    told = [(_plain(name), measure(name, last[name])) for name in names]
+    told = [(plain(name), measure(name, last[name])) for name in names]
     if curves.seconds:
         told.append(("training time", span(sum(curves.seconds))))
     parts = [
@@ -93,58 +93,28 @@ def _headline(curves: Curves) -> str:
 
 
 def _charts(curves: Curves) -> str:
-    history, labels = curves.history, _numbers(curves)
-    frozen = curves.n_frozen
-    epochs: dict[str, Any] = {"x": "epoch", "dots": True, "labels": labels}
-    epochs["shaded"] = frozen - 0.5 if frozen else 0
-    losses = {
-        _plain(name): _numbered(history[name])
-        for name in ("train_loss", "valid_loss")
-        if name in history
-    }
-    charts = [("Loss of each epoch", line_chart(losses, y="loss", **epochs))]
-    for name, values in history.items():
-        if name not in ("train_loss", "valid_loss"):
-            chart = line_chart({"": _numbered(values)}, y=_plain(name), **epochs)
-            charts.append((f"{_plain(name).capitalize()} of each epoch", chart))
-    batches: dict[str, Any] = {"x": "batch", "shaded": curves.iters[frozen - 1] if frozen else 0}
-    loss = line_chart({"": _numbered(curves.losses)}, y="loss", **batches)
-    rate = line_chart({"": _numbered(curves.lrs)}, y="learning rate", **batches)
-    of = " of the last layers" if HEAD in curves.trained else ""
-    charts += [("Training loss, smoothed", loss), (f"Learning rate{of}", rate)]
     figures = [
         f"<figure><figcaption>{escaped(name)}</figcaption>{chart}</figure>"
-        for name, chart in charts
-        if chart
+        for name, chart in charts(curves).values()
     ]
     shaded = (
         f'<p class="note">Shaded: {escaped(curves.trained[0])} alone is trained, the layers before '
         "it are frozen.</p>"
-        if frozen
+        if curves.n_frozen
         else ""
     )
     return f'<div class="charts">{"".join(figures)}</div>{shaded}' if figures else ""
 
 
-def _numbers(curves: Curves) -> list[str]:
-    """The epochs as the training itself has shown them."""
-    n = max((len(values) for values in curves.history.values()), default=0)
-    return [str(epoch) for epoch in (curves.epochs if len(curves.epochs) == n else range(n))]
-
-
-def _numbered(values: Sequence[float]) -> list[tuple[float, float]]:
-    return [(float(i), value) for i, value in enumerate(values)]
-
-
 def _epochs(curves: Curves) -> str:
     """A row an epoch, with what was trained if that has changed, and its time."""
-    columns = {"epoch": _numbers(curves)}
+    columns = {"epoch": numbers(curves)}
     n = len(columns["epoch"])
     if not n:
         return ""
     if len(curves.trained) == n and set(curves.trained) - {ALL}:
         columns = {"trained": curves.trained, **columns}
-    columns |= {_plain(name): [*map(number, row)] for name, row in curves.history.items()}
+    columns |= {plain(name): [*map(number, row)] for name, row in curves.history.items()}
     if len(curves.seconds) == n:
         columns["time"] = [_clock(seconds) for seconds in curves.seconds]
     rows = list(zip(*columns.values(), strict=True))
@@ -156,7 +126,3 @@ def _clock(seconds: float) -> str:
         return "-"
     minutes, rest = divmod(int(seconds + 0.5), 60)
     return f"{minutes:02}:{rest:02}"
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")

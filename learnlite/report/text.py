@@ -57,10 +57,10 @@ def measure(name: str, value: float) -> str:
     """A measure as a headline has it: parts of all as per cent.
 
     >>> measure("accuracy", 0.9167), measure("valid_loss", 0.3)
-    ('91.7 %', '0.300')
+    ('91.7%', '0.300')
     """
     is_part = name == "error_rate" or "accuracy" in name
-    return f"{value:.1%}".replace("%", " %") if is_part else f"{value:.3f}"
+    return f"{value:.1%}" if is_part else f"{value:.3f}"
 
 
 def span(seconds: float) -> str:
