@@ -1,7 +1,5 @@
 """`learnlite train` and what follows it: predict, lr-find, export, on images made here."""
 
-import csv
-import io
 import json
 import os
 import re
@@ -10,19 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
-import numpy as np
 import pytest
+from command_photos import ARCH, QUICK, SMALL, drawn, rows_of, train
 from PIL import Image
 
 import learnlite
 from learnlite.cli import main
-from learnlite.commands.data import known_sets
 
 PACKAGE = Path(learnlite.__file__).parent
 ENVIRON = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
-ARCH = "mobilenet_v3_small"  # a step takes a quarter of xresnet18's time
-QUICK = ["--arch", ARCH, "--scratch", "--size", "32", "--bs", "16", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -33,26 +29,6 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def few_photos(tmp_path_factory):
     return drawn(tmp_path_factory.mktemp("few"), 12, 4)
-
-
-def drawn(folder, n_train, n_valid):
-    """Dark and light noise in `train` and `valid`, by class."""
-    rng = np.random.default_rng(0)
-    for part, n in (("train", n_train), ("valid", n_valid)):
-        for name, level in (("dark", 60), ("light", 200)):
-            (folder / part / name).mkdir(parents=True)
-            for i in range(n):
-                pixels = (level + rng.normal(0, 30, (40, 48, 3))).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f"{i}.png")
-    return folder
-
-
-def rows_of(file):
-    return list(csv.DictReader(io.StringIO(file.read_text())))
-
-
-def train(photos, out, *more):
-    return main(["train", str(photos), *QUICK, "--out", str(out), *more])
 
 
 @pytest.fixture(scope="module")
@@ -107,18 +83,87 @@ def test_a_second_run_in_the_same_folder_is_refused(trained, photos, capsys):
     assert (trained / "settings.json").read_text() == before
 
 
-def test_other_settings_than_those_of_the_run_do_not_resume_it(trained, capsys):
-    status = main(["train", "--resume", "--out", str(trained), "--arch", "resnet34"])
-    assert status == 2
-    said = capsys.readouterr().err
-    assert "`--arch` is resnet34 here, and the run in" in said and f"began with {ARCH}" in said
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--arch", "resnet18"],
+            f"`--arch` is resnet18 here, and the run in {{}} began with {ARCH}",
+        ),
+        (["--epochs", "5"], "began with 2; leave it out to go on as it began, or add `--extend`"),
+        (["--epochs", "1", "--extend"], "a run goes on to more epochs"),
+        (["--extend"], "say how many, by `--epochs`"),
+        (["--mixup=0.2"], "`--mixup` is 0.2 here, and the run in {} began with 0.4"),
+        (["--lr", "auto"], "`--lr` is auto here, and the run in {} began with 0.003"),
+        (["."], "the data is "),
+    ],
+)
+def test_other_options_than_those_of_the_run_do_not_resume_it(trained, given, message, capsys):
+    """Also where they are those that a new run has if nothing is said, as 5 epochs."""
+    assert main(["train", "--resume", "--out", str(trained), *given]) == 2
+    assert message.format(trained) in capsys.readouterr().err
 
 
-def test_a_run_that_is_done_is_not_trained_again(trained, capsys):
-    weights = (trained / "weights.pth").read_bytes()
-    assert main(["train", "--resume", "--out", str(trained), "--device", "cpu"]) == 0
-    assert (trained / "weights.pth").read_bytes() == weights
-    assert len(rows_of(trained / "history.csv")) == 2
+def test_a_run_that_is_done_is_left_as_it_is(trained, photos, capsys):
+    def found():
+        return {file: file.stat().st_mtime_ns for file in trained.rglob("*") if file.is_file()}
+
+    before = found()
+    same = [str(photos), "--arch", ARCH, "--epochs", "2", "--workers", "0"]
+    assert main(["train", "--resume", "--out", str(trained), *same]) == 0
+    said = capsys.readouterr().out
+    assert f"nothing to train: the run in {trained} is done" in said and "report.html" in said
+    assert found() == before
+
+
+def test_a_run_is_extended_to_more_epochs(few_photos, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train(few_photos, out, *SMALL, "--epochs", "1") == 0
+    model = (out / "model.ll").read_bytes()
+    on = ["train", "--resume", "--out", str(out), "--device", "cpu"]
+    assert main([*on, "--epochs", "2", "--extend"]) == 0
+    assert [row["epoch"] for row in rows_of(out / "history.csv")] == ["0", "1"]
+    assert (out / "model.ll").read_bytes() != model
+    assert json.loads((out / "settings.json").read_text())["epochs"] == 2
+    capsys.readouterr()
+    assert main([*on, "--epochs", "2"]) == 0
+    assert "nothing to train" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_computed(trained, photos, capsys):
+    photo = str(photos / "valid" / "dark" / "0.png")
+    assert main(["lr-find", str(photos), *QUICK, "--plot", "lr.xyz"]) == 2
+    assert "by one of .eps" in capsys.readouterr().err
+    assert main(["predict", str(trained), photo, "--csv", str(photos)]) == 2
+    said = capsys.readouterr()
+    assert "is a folder; name a file with `--csv`" in said.err and not said.out
+    assert main(["predict", str(photos), photo]) == 2
+    assert "there is no `model.ll` in the folder" in capsys.readouterr().err
+
+
+def test_files_that_do_not_open_are_named_and_the_others_predicted(
+    trained, photos, tmp_path, capsys
+):
+    whole = photos / "valid" / "light" / "0.png"
+    junk, cut = tmp_path / "junk.jpg", tmp_path / "cut.png"
+    junk.write_text("junk")
+    cut.write_bytes(whole.read_bytes()[:1000])
+    assert main(["predict", str(trained), str(junk), str(whole), str(cut)]) == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1 and said.out.startswith(str(whole))
+    assert "2 of 3 files did not open" in said.err
+    assert f"`{junk}` is no image" in said.err and f"`{cut}` is cut off" in said.err
+
+
+def test_a_run_says_which_photos_validated_and_draws_its_curves(trained, photos):
+    rows = rows_of(trained / "valid.csv")
+    assert {row["file"] for row in rows} == {str(f) for f in (photos / "valid").rglob("*.png")}
+    assert all(row["label"] == Path(row["file"]).parent.name for row in rows)
+    right = sum(row["label"] == row["prediction"] for row in rows) / len(rows)
+    assert right == pytest.approx(float(rows_of(trained / "history.csv")[-1]["accuracy"]))
+    charts = sorted(trained.glob("*.svg"))
+    assert {"losses.svg", "accuracy.svg"} <= {chart.name for chart in charts}
+    assert all(ElementTree.parse(chart).getroot().tag.endswith("}svg") for chart in charts)
 
 
 def test_the_finder_says_a_rate_and_a_run_may_ask_it(photos, capsys, tmp_path):
@@ -138,6 +183,12 @@ def test_the_finder_says_a_rate_and_a_run_may_ask_it(photos, capsys, tmp_path):
     ("argv", "message"),
     [
         (["train"], "say what to train on"),
+        (
+            ["train", "--mixup", "."],
+            "without a number it stands behind the data, or write `--mixup",
+        ),
+        (["train", ".", "--extend"], "it stands beside `--resume`"),
+        (["lr-find", ".", "--epochs", "1"], "learnlite lr-find: error: unrecognized arguments"),
         (["train", "nowhere"], "`nowhere` is no folder, no file and no known set"),
         (["train", "imagenete-160"], "imagenette-160"),
         (["train", ".", "--lr", "fast"], "--lr: it must be a number above 0, got fast"),
@@ -158,14 +209,6 @@ def test_what_is_given_wrongly_is_told_in_a_sentence(argv, message, capsys, tmp_
     assert status == 2
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
-
-
-def test_a_folder_without_images_is_told_before_a_run_begins(tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    out = tmp_path / "run"
-    assert main(["train", str(tmp_path / "empty"), *QUICK, "--out", str(out)]) == 2
-    assert "empty" in capsys.readouterr().err
-    assert not list(out.iterdir())
 
 
 def test_an_architecture_that_nobody_knows_is_told_and_leaves_no_run(
@@ -190,12 +233,6 @@ def test_a_table_of_files_and_numbers_is_trained_on(photos, tmp_path, capsys):
     assert train(table, tmp_path / "run", "--epochs", "1", "--lr", "1e-3") == 0
     assert "mae" in capsys.readouterr().out
     assert "Confusion" not in (tmp_path / "run" / "report.html").read_text()
-
-
-def test_known_sets_are_named_as_their_addresses_are():
-    known = known_sets()
-    assert known["imagenette-160"] == learnlite.data.urls.URLs.IMAGENETTE_160
-    assert all(name == name.lower() and "_" not in name for name in known)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")

@@ -183,7 +183,8 @@ def _refuse_bad(files: Sequence[Path], args: argparse.Namespace) -> None:
         return
     faults = start_faults(files)
     for file, reason in faults.items():
-        others = f", and {len(faults) - 1:,} more do not open" if len(faults) > 1 else ""
+        n = len(faults) - 1
+        others = f", and {n:,} more {'does' if n == 1 else 'do'} not open" if n else ""
         raise RefusedError(f"`{file}` {reason}{others}; {BAD_IMAGE}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from learnlite.commands.given import RefusedError
+from learnlite.types import counted
 
 LAYOUT = (
     "a csv has the file in its first column, counted from the folder of the csv, and the label in "
@@ -102,7 +103,8 @@ class Table:
                 )
         gone = [i for i, file in enumerate(self.files) if not file.is_file()]
         if gone:
-            others = f", nor those of {len(gone) - 1:,} other lines" if len(gone) > 1 else ""
+            n = counted(len(gone) - 1, "other line")
+            others = f", nor that of {n}" if len(gone) > 1 else ""
             raise RefusedError(
                 f"line {self.lines[gone[0]]} of `{self.path}`: the file "
                 f"`{_short(self.rows[gone[0]][0])}` is not in `{self.path.parent}`{others}; "
