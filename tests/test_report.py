@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from learnlite import ClassificationInterpretation, DataLoaders, Learner, accuracy
+from learnlite import ClassificationInterpretation, DataLoaders, Learner, accuracy, on
+from learnlite.commands.history import History
 from learnlite.report import Curves, write_report
 from learnlite.report.svg import calibration_chart, line_chart
 
@@ -125,6 +126,32 @@ def test_epochs_have_the_numbers_of_their_fits_what_was_trained_and_their_times(
     assert [tuple(row[:2]) for row in rows[1:]] == told
     assert all(re.fullmatch(r"\d\d:\d\d", row[4]) for row in rows[1:])
     assert "the head alone is trained" in " ".join(page.text)
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_the_times_of_all_its_epochs():
+    def learner():
+        sets = (torch.rand(8, 4), torch.arange(8) % 3)
+        history = History()
+        dls = DataLoaders.from_tensors(sets, sets, bs=4, device="cpu")
+        return Learner(dls, nn.Linear(4, 3), lr=0.01, cbs=history), history
+
+    states = []
+    first, before = learner()
+    with first.no_logging():
+        first.fit(3, cbs=on(after_epoch=lambda learn: states.append(learn.state_dict()), order=99))
+    again, after = learner()
+    with again.no_logging():
+        again.fit(3, resume=states[1])
+    assert after.curves.epochs == [0, 1, 2]
+    assert after.curves.seconds[:2] == before.curves.seconds[:2]
+    assert all(seconds > 0 for seconds in after.curves.seconds)
+
+
+def test_the_table_of_a_long_run_is_folded_and_whole(tmp_path):
+    history = {"train_loss": [1 / (i + 1) for i in range(100)]}
+    page = Page(write_report(tmp_path / "r.html", Curves(history)).read_text())
+    assert "details" in page.tags and "The numbers of all 100 epochs" in page.text
+    assert page.rows[-1] == ["99", "0.0100"]
 
 
 def test_settings_are_told_in_words_and_not_as_python_has_them(tmp_path):

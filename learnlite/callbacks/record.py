@@ -59,7 +59,7 @@ class Recorder(Callback):
         self.values: list[list[float]] = []
         self.iters: list[int] = []
         self.seconds: list[float] = []
-        """How long each epoch took, with its validation."""
+        """How long each epoch took, with its validation; nan for those before a resume."""
         self.hypers: dict[str, list[Any]] = {"lr": []}
         self.log: list[Any] = []
         self._epochs: list[int] = []
@@ -169,7 +169,6 @@ class Recorder(Callback):
             "names": self.metric_names,
             "values": self.values,
             "iters": self.iters,
-            "seconds": self.seconds,
             "epochs": self._epochs,
             "hypers": self.hypers,
             "losses": self._losses.values(),  # host sync: once a checkpoint
@@ -184,7 +183,7 @@ class Recorder(Callback):
         self.metric_names = state["names"]
         self.values, self.iters = state["values"], state["iters"]
         self._epochs = state["epochs"]
-        self.seconds = state.get("seconds", [float("nan")] * len(self.values))
+        self.seconds = [float("nan")] * len(self.values)  # of another process, and no two are alike
         for name, values in state["hypers"].items():
             self.hypers.setdefault(name, [])[:] = values  # in place: each has its reader
         self._losses.restore(state["losses"])

@@ -1,5 +1,6 @@
 """What was measured over all fits of a run, also over those before it was interrupted."""
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -27,10 +28,12 @@ class History(Callback):
     (3, 5)
     """
 
-    order = Order.REPORT - 1  # what it says stands above the table
+    order = Order.SAVE - 1  # before a state is saved, and before a table is begun
 
     def __init__(self) -> None:
         self._past = Curves()
+        self._seconds: list[float] = []
+        self._started = time.perf_counter()
 
     @property
     def curves(self) -> Curves:
@@ -38,6 +41,8 @@ class History(Callback):
         curves = deepcopy(self._past)
         if self.learn.recorder.values:
             curves.add(self.learn.recorder)
+            n = len(self._seconds)
+            curves.seconds[len(curves.seconds) - n :] = self._seconds
         return curves
 
     @contextmanager
@@ -50,7 +55,13 @@ class History(Callback):
     def before_fit(self) -> None:
         if self._pending is not None:
             self._past = self._pending
-        self._pending = None
+        self._pending, self._seconds = None, []
+
+    def before_epoch(self) -> None:
+        self._started = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        self._seconds.append(time.perf_counter() - self._started)
 
     def after_fit(self) -> None:
         self._pending = self.curves
@@ -59,10 +70,17 @@ class History(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The fits before this one; once it is over, this one too."""
-        return {"past": vars(self._past), "pending": self._pending and vars(self._pending)}
+        return {
+            "past": vars(self._past),
+            "pending": self._pending and vars(self._pending),
+            "seconds": self._seconds,
+            "elapsed": time.perf_counter() - self._started,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         if state:
             self._past = Curves(**state["past"])
             self._pending = Curves(**state["pending"]) if state["pending"] else None
+            self._seconds = state.get("seconds", [])
+            self._started = time.perf_counter() - state.get("elapsed", 0.0)

@@ -58,7 +58,7 @@ def _matrix(counts: Any, classes: Sequence[Any]) -> str:
 
 
 def _cell(n: int, share: float) -> str:
-    kind = ' class="dark"' if share > 0.5 else ""
+    kind = ' class="dark"' if share > 0.6 else ""
     return f'<td{kind} style="background: rgba(42, 111, 201, {share:.2f})">{n:,}</td>'
 
 

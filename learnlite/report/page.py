@@ -17,6 +17,8 @@ from learnlite.report.curves import ALL, Curves
 from learnlite.report.style import STYLE
 from learnlite.report.text import code, escaped, measure, number, plainly, span, table
 
+_MOST_ROWS = 30  # of the table of epochs; a longer one is folded
+
 
 def write_report(
     path: str | Path,
@@ -118,7 +120,10 @@ def _epochs(curves: Curves) -> str:
     if len(curves.seconds) == n:
         columns["time"] = [_clock(seconds) for seconds in curves.seconds]
     rows = list(zip(*columns.values(), strict=True))
-    return table(list(columns), rows, "named" if "trained" in columns else "")
+    made = table(list(columns), rows, "named" if "trained" in columns else "")
+    if n <= _MOST_ROWS:
+        return made
+    return f"<details><summary>The numbers of all {n} epochs</summary>{made}</details>"
 
 
 def _clock(seconds: float) -> str:

@@ -37,7 +37,10 @@ figure { margin: 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
+details { margin-top: 1rem; }
+summary { cursor: pointer; }
 .wide { overflow-x: auto; }
+.named td:first-child { white-space: nowrap; }
 section > .wide { margin-top: 1rem; }
 .named td:first-child, .named th:first-child, .settings td { text-align: left; }
 .settings td { padding-left: 0; overflow-wrap: anywhere; }

@@ -66,11 +66,13 @@ def measure(name: str, value: float) -> str:
 def span(seconds: float) -> str:
     """A time as people say it.
 
-    >>> span(8.2), span(75), span(3720)
-    ('8 s', '1 min 15 s', '1 h 2 min')
+    >>> span(8.24), span(75), span(3720)
+    ('8.2 s', '1 min 15 s', '1 h 2 min')
     """
     if not math.isfinite(seconds):
         return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
