@@ -379,8 +379,10 @@ def test_a_file_that_is_no_whole_image_is_named_with_what_is_wrong(
 def test_a_file_that_vanished_or_is_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="gone.jpg` does not exist; list the files anew"):
         read_image(tmp_path / "gone.jpg")
-    with pytest.raises(ImageError, match="cannot be read: Is a directory"):
+    with pytest.raises(ImageError, match="is a folder; name an image in it"):
         read_image(tmp_path)
+    with pytest.raises(ImageError, match="is an address, and none is fetched; download it"):
+        read_image(Path("http://nowhere/gone.jpg"))
 
 
 def test_a_name_cannot_write_on_the_terminal(tmp_path: Path) -> None:

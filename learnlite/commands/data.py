@@ -25,8 +25,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         nargs="?",
-        help="a folder of class folders (with `train` and `valid` above them, or not); "
-        f"{LAYOUT}; or the name of a known set, as imagenette-160",
+        help="a folder of class folders (`train` and `valid` above them or not), a csv, or the "
+        f"name of a known set, as imagenette-160; {LAYOUT}",
     )
     parser.add_argument(
         "--size",

@@ -15,6 +15,7 @@ from learnlite.learner import Learner
 from learnlite.metrics import accuracy
 from learnlite.plots import pyplot
 from learnlite.seeds import kept_rng, seed_torch
+from learnlite.types import counted
 
 _GOAL = 0.95
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     saved = [_save(pyplot().gcf(), out / "lr_finder.png")] if plots else []
 
     print(
-        f"\n3. One-cycle training: {args.epochs} epochs, {n_parameters:,} parameters, "
+        f"\n3. One-cycle training: {counted(args.epochs, 'epoch')}, {n_parameters:,} parameters, "
         f"on {learn.dls.device}."
     )
     learn.fit_one_cycle(args.epochs, args.lr)

@@ -134,7 +134,11 @@ def _read_path(path: str | os.PathLike[str], n_bytes: int) -> tuple[bytes, str]:
         name = shown(name)
     try:
         return _read_file(path, name, n_bytes), name
+    except IsADirectoryError as error:
+        raise ImageError(name, "is a folder", "name an image in it") from error
     except FileNotFoundError as error:
+        if name.startswith(("http:/", "https:/")):
+            raise ImageError(name, "is an address, and none is fetched", "download it") from error
         way_out = "list the files anew if it has moved, or correct the path"
         raise ImageError(name, "does not exist", way_out) from error
     except OSError as error:
