@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,11 @@ def test_a_run_is_extended_to_more_epochs(few_photos, tmp_path, capsys):
     capsys.readouterr()
     assert main([*on, "--epochs", "2"]) == 0
     assert "nothing to train" in capsys.readouterr().out
+    shutil.rmtree(out / "checkpoints")  # of what is done they may go
+    assert main([*on, "--epochs", "3", "--extend"]) == 2
+    assert "are gone, so it cannot be extended" in capsys.readouterr().err
+    assert train(few_photos, out, *SMALL) == 2
+    assert "there is a run in" in capsys.readouterr().err
 
 
 def test_what_cannot_be_written_is_told_before_anything_is_computed(trained, photos, capsys):

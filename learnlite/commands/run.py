@@ -26,7 +26,7 @@ class Run:
     def new(cls, folder: Path, options: Mapping[str, Any]) -> "Run":
         """A new run; refused where one lies that can be gone on with."""
         run = cls(folder, {name: v for name, v in options.items() if name not in _OF_THE_CALL})
-        if (folder / _FILE).exists() and run.has_begun:
+        if (folder / _FILE).exists() and (run.has_begun or (folder / "model.ll").exists()):
             raise RefusedError(
                 f"there is a run in {folder} already; `--resume` goes on with it, "
                 "another `--out` begins a new one"
@@ -83,6 +83,11 @@ class Run:
                 f"leave it out to go on as it began, or add `--extend` to train until {now}: the "
                 f"rates follow a schedule of {now} epochs from there on, so the result is not "
                 f"that of a run of {now}"
+            )
+        if self.settings.get("finished") and not self.has_begun:
+            raise RefusedError(
+                f"the checkpoints of the run in {self.folder} are gone, so it cannot be extended; "
+                "begin a new one by another `--out`"
             )
         self.settings |= {"epochs": now, "extended": True, "finished": False}
 
