@@ -39,13 +39,11 @@ def image_faults(
     return _faults(paths, fault, n_workers)
 
 
-def start_faults(
-    fns: Iterable[str | os.PathLike[str]], n_workers: int | None = None
-) -> dict[Path, str]:
+def start_faults(fns: Iterable[str | os.PathLike[str]]) -> dict[Path, str]:
     """What is wrong with each file that does not even begin as an image does.
 
-    Of each 64 bytes are read, so that it costs 20 µs and not the whole file; what is cut off or
-    damaged further on only `image_faults` finds.
+    Of each 64 bytes are read, at 20 µs (with threads it were 50); what is cut off or damaged
+    further on only `image_faults` finds.
 
     >>> start_faults(["no such file.jpg"])
     {...Path('no such file.jpg'): 'does not exist'}
@@ -58,7 +56,7 @@ def start_faults(
             return error.reason
         return ""
 
-    return _faults([Path(fn) for fn in fns], fault, n_workers)
+    return _faults([Path(fn) for fn in fns], fault, 1)
 
 
 def _faults(
