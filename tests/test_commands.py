@@ -16,6 +16,7 @@ from command_photos import ARCH, QUICK, SMALL, drawn, rows_of, train
 from PIL import Image
 
 import learnlite
+from learnlite import load_learner
 from learnlite.cli import main
 
 PACKAGE = Path(learnlite.__file__).parent
@@ -65,6 +66,11 @@ def test_the_model_predicts_as_its_learner_did(trained, photos, capsys, tmp_path
     (row,) = rows_of(table)
     assert row["prediction"] == re.search(r"  (\w+)  ", next(x for x in lines if "/0.png" in x))[1]
     assert float(row["dark"]) + float(row["light"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_folder_of_a_run_given_for_its_model_is_told(trained):
+    with pytest.raises(ValueError, match=r"no file, but a folder .* in it lies .*model\.ll"):
+        load_learner(trained)
 
 
 def test_the_model_is_exported_for_torch(trained, tmp_path):
