@@ -12,6 +12,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ from learnlite import (
 )
 from learnlite.callbacks import checkpoint
 from learnlite.callbacks.schedule import ParamScheduler, TorchScheduler
+from learnlite.commands import history
 from learnlite.data import Loader
 from learnlite.data.tensors import TensorItems
 from learnlite.events import AROUNDS, EVENTS
@@ -131,6 +133,12 @@ def given(cls, learn):
         learn.remove_cb(cls)
     learn.add_cb(made := make(cls))
     return made
+
+
+@pytest.fixture(autouse=True)
+def clock_that_stands_still(monkeypatch):
+    """`History` keeps how long an epoch took, in which no two runs are alike."""
+    monkeypatch.setattr(history, "time", SimpleNamespace(perf_counter=lambda: 0.0))
 
 
 each = pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)

@@ -205,5 +205,5 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     if importlib.util.find_spec("onnx") is None:
         monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"the package `onnx.*`pip install learnlite\[onnx\]`"):
+    with pytest.raises(ImportError, match=r'the package `onnx.*`pip install "learnlite\[onnx\]"`'):
         of_tensors(tmp_path).to_onnx()

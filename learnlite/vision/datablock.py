@@ -66,11 +66,12 @@ class DataBlock:
     - `n_inp`: how many blocks are inputs; all but the last, if not given.
 
     >>> import numpy as np
-    >>> from learnlite.vision.blocks import CategoryBlock, ImageBlock
+    >>> from learnlite.vision.all import CategoryBlock, ImageBlock, RandomSplitter
     >>> pictures = [np.full((8, 8, 3), i, np.uint8) for i in range(20)]
     >>> def shade(picture):
     ...     return "dark" if picture.max() < 10 else "light"
-    >>> block = DataBlock((ImageBlock, CategoryBlock), get_y=shade)
+    >>> splitter = RandomSplitter(0.2, seed=42)
+    >>> block = DataBlock((ImageBlock, CategoryBlock), get_y=shade, splitter=splitter)
     >>> dls = block.dataloaders(pictures, bs=4, device="cpu")
     >>> xb, yb = dls.one_batch()
     >>> xb.shape, dls.vocab
