@@ -24,12 +24,13 @@ def load_learner(f: str | Path, model: nn.Module | None = None, cpu: bool = True
     does. With `cpu=False` it works on the GPU, if there is one.
 
     >>> import tempfile, torch
+    >>> from pathlib import Path
     >>> from learnlite import DataLoaders
     >>> x = torch.randn(20, 4)
     >>> dls = DataLoaders.from_tensors(x, (x.sum(1) > 0).long(), device="cpu")
-    >>> learn = Learner(dls, nn.Linear(4, 2), path=tempfile.mkdtemp())
+    >>> learn = Learner(dls, nn.Linear(4, 2))
     >>> with learn.no_logging():
-    ...     f = learn.export("sums.ll")
+    ...     f = learn.export(Path(tempfile.mkdtemp()) / "sums.ll")
     >>> again = load_learner(f, model=nn.Linear(4, 2))
     >>> torch.equal(again.model(x), learn.model(x))
     True

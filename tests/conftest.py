@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: there are many
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib: no test opens a window
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from exported import ALIKE, PICTURES, net, note_of, of_images, parity, with_note
 from PIL import Image
+from told import told
 from torch import Tensor, nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
@@ -102,7 +103,7 @@ ITEM_TFMS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("tfms", ITEM_TFMS, ids=str)
+@pytest.mark.parametrize("tfms", ITEM_TFMS, ids=told)
 def test_items_are_changed_as_in_validation(tmp_path: Path, tfms: Any) -> None:
     learn = of_images(tmp_path, item_tfms=tfms, pictures=ALIKE)
     again = load_learner(learn.export())
@@ -122,7 +123,7 @@ BATCH_TFMS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("tfms", BATCH_TFMS, ids=lambda tfms: str(tfms)[:60])
+@pytest.mark.parametrize("tfms", BATCH_TFMS, ids=told)
 def test_batches_are_changed_as_in_validation(tmp_path: Path, tfms: Any) -> None:
     learn = of_images(tmp_path, batch_tfms=tfms)
     again = load_learner(learn.export())
@@ -151,7 +152,7 @@ BLOCKS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("blocks", "get_y"), BLOCKS, ids=lambda value: str(value)[:70])
+@pytest.mark.parametrize(("blocks", "get_y"), BLOCKS, ids=told)
 def test_labels_of_every_block_are_encoded_and_decoded_alike(
     tmp_path: Path, blocks: Any, get_y: Any
 ) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 from exported import ALIKE, of_images
+from told import told
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -173,7 +174,7 @@ UNETS = [
 ]
 
 
-@pytest.mark.parametrize("options", UNETS, ids=str)
+@pytest.mark.parametrize("options", UNETS, ids=told)
 @pytest.mark.parametrize("arch", [TINY, "torchvision/squeezenet1_1"], ids=["ours", "torchvision"])
 def test_a_unet_comes_back_with_all_its_options(tmp_path, arch, options):
     learn = shaken(unet_learner(masks(tmp_path), arch, pretrained=False, **options))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from exported import PICTURES, Linear, of_images, parity
 from PIL import Image
 from tiny import silent
+from told import told
 from torch import nn
 
 from learnlite import DataLoaders, Learner, load_learner
@@ -196,7 +197,7 @@ class Subclassed(nn.CrossEntropyLoss):
         (nn.NLLLoss(), lambda pred, dim: pred.exp()),
         (F.nll_loss, lambda pred, dim: pred.exp()),
     ],
-    ids=str,
+    ids=told,
 )
 def test_losses_of_torch_are_known(loss, act):
     pred = torch.randn(5, 3)
