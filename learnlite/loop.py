@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -76,7 +76,6 @@ class Loop(LoopState):
     def _train_batch(self, batch: Batch) -> None:
         if self.inspect_batch is not None:
             self.inspect_batch(batch)
-        seed_torch(mix(self._noise, self.progress.lifetime_batch), self.dls.device)
         with self._batch_span:
             if self.progress.window_opens:
                 self._drop_gradients()  # not after the step: a cancelled batch may leave some
@@ -255,15 +254,14 @@ class Loop(LoopState):
         begun = progress.batches
         if not begun:
             progress.gathered = 0
-        batches = _epoch_of(
-            self.dls.train,
-            mix(self.seed, _ORDER, progress.lifetime_epoch),
-            progress.lifetime_epoch,
-            begun,
-            self.dls.device,
-        )
+        dl, device = self.dls.train, self.dls.device
+        in_order = _goes_in_order(dl)
+        seed = mix(self.seed, _ORDER, progress.lifetime_epoch)
+        batches = _epoch_of(dl, seed, progress.lifetime_epoch, begun, device)
         try:
             for batch in itertools.islice(batches, progress.n_iter - begun):
+                if in_order:  # whoever read it, here or in a worker; `_seeded` sees to the others
+                    seed_torch(mix(self._noise, progress.lifetime_batch), device)
                 yield batch
                 begun += 1
         except Exception as error:
@@ -320,20 +318,26 @@ def _warn_short(which: str, given: int, announced: int) -> None:
     warnings.warn(f"the {which} loader gave {given} of {announced} batches", stacklevel=2)
 
 
+def _goes_in_order(dl: Any) -> TypeGuard[EpochLoader]:
+    return isinstance(dl, EpochLoader) and callable(dl.batches)
+
+
 def _epoch_of(dl: Any, seed: int, epoch: int, start: int, device: torch.device) -> Iterator[Batch]:
     """The batches of an epoch from `start` on, in an order that only seed and epoch decide."""
-    if isinstance(dl, EpochLoader) and callable(dl.batches):
+    if _goes_in_order(dl):
         return dl.batches(epoch, start)
     seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, at the start
     seed_loader(dl, seed)
-    return itertools.islice(_seeded(iter(cast(Any, dl)), seed, device), start, None)
+    return itertools.islice(_seeded(iter(dl), seed, device), start, None)
 
 
 def _seeded(batches: Iterator[Batch], seed: int, device: torch.device) -> Iterator[Batch]:
-    """What is drawn for a batch depends on its number alone, and not on who has drawn before."""
+    """What is drawn for a batch depends on its number alone, and not on who has drawn before.
+
+    That is: by the loader for it, and by the step on it.
+    """
     for i in itertools.count():
-        if i:
-            seed_torch(mix(seed, i), device)
+        seed_torch(mix(seed, i), device)
         try:
             batch = next(batches)
         except StopIteration:
