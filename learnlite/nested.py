@@ -15,7 +15,7 @@ from torch import Tensor
 
 from learnlite.tensor_file import FileError, parse
 
-_MANY = 16  # numbers in a list from which on they are a tensor: 8 bytes each, not 20
+_MANY = 16  # numbers, or rows of them, from which on a list is a tensor: 8 bytes each, not 20
 _NUMBERS = {float: torch.float64, int: torch.int64}
 _INT64 = 1 << 63
 
@@ -98,13 +98,8 @@ class _Taking:
         raise _unknown(f"a `{kind.__name__}`", place)
 
     def _list(self, values: list[Any], place: str) -> Any:
-        kind = cast(Any, type(values[0])) if len(values) >= _MANY else None
-        if (
-            kind in _NUMBERS
-            and all(type(value) is kind for value in values)
-            and (kind is float or all(-_INT64 <= value < _INT64 for value in values))
-        ):
-            numbers = torch.tensor(values, dtype=_NUMBERS[kind])
+        numbers = _as_numbers(values) if len(values) >= _MANY else None
+        if numbers is not None:
             return {"$numbers": self._named(numbers, place)}
         return [self.told(value, f"{place}.{i}") for i, value in enumerate(values)]
 
@@ -118,6 +113,22 @@ class _Taking:
             name, n = f"{place.removeprefix('.')} ({n})", n + 1
         self.tensors[name] = tensor.permute(axes) if turned else tensor
         return [name, kind, *([axes] if turned else [])]
+
+
+def _as_numbers(values: list[Any]) -> Tensor | None:
+    """The numbers of a list, or of rows of one length; None unless all are of one kind."""
+    first = values[0]
+    rows = type(first) is list
+    if rows and not all(type(row) is list and len(row) == len(first) for row in values):
+        return None
+    flat = [value for row in values for value in row] if rows else values
+    kind = cast(Any, type(flat[0])) if flat else None
+    if kind not in _NUMBERS or not all(type(value) is kind for value in flat):
+        return None
+    if kind is int and not all(-_INT64 <= value < _INT64 for value in flat):
+        return None
+    numbers = torch.tensor(flat, dtype=_NUMBERS[kind])
+    return numbers.view(len(values), -1) if rows else numbers
 
 
 def _unknown(what: str, place: str) -> TypeError:

@@ -37,6 +37,11 @@ def write(
     ({'newest': True}, {'weight': tensor([1., 1.]), 'epoch': 3})
     """
     text, tensors = take_apart(state, kind_of)
+    if tensor_file.n_brackets(text) > tensor_file.MOST_BRACKETS:
+        raise ValueError(
+            f"the state has more than {tensor_file.MOST_BRACKETS:,} lists and dicts in it, which "
+            "could not be read again; a callback that keeps so many values keeps them in a tensor"
+        )
     if _TEXT in tensors:
         raise ValueError(f"a state cannot have a tensor named `{_TEXT}` at its top")
     as_bytes = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)

@@ -21,7 +21,7 @@ from learnlite.replace import replacing
 
 MOST_HEADER = 4 << 20  # bytes; a header of 1,000 tensors and 20,000 classes has 0.8 million
 _DEEPEST = 32  # brackets of JSON in each other
-_MOST_BRACKETS = 200_000  # that open in a text, three for each tensor: they cost 300 bytes each
+MOST_BRACKETS = 200_000  # that open in a text, three for each tensor: they cost 300 bytes each
 _MOST_AXES = 64
 _LONGEST = 1500  # letters of a message
 _PART = 1 << 24  # bytes that are hashed or written at a time
@@ -192,8 +192,8 @@ def parse(text: str, path: Path) -> Any:
         value = float(digits)
         return value if math.isfinite(value) else constant("a number that is too large")
 
-    if text.count("[") + text.count("{") > _MOST_BRACKETS:
-        raise _damaged(path, f"has JSON of more than {_MOST_BRACKETS:,} lists and objects")
+    if n_brackets(text) > MOST_BRACKETS:
+        raise _damaged(path, f"has JSON of more than {MOST_BRACKETS:,} lists and objects")
     try:
         value = json.loads(
             text, object_pairs_hook=unique, parse_constant=constant, parse_float=number
@@ -205,6 +205,11 @@ def parse(text: str, path: Path) -> Any:
     if _is_deeper(value, _DEEPEST):
         raise _damaged(path, f"has JSON of more than {_DEEPEST} brackets in each other")
     return value
+
+
+def n_brackets(text: str) -> int:
+    """How many brackets open in a text, which are the lists and objects of one of JSON."""
+    return text.count("[") + text.count("{")
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[str, int, int]:

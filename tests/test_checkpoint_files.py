@@ -149,6 +149,13 @@ def test_all_that_a_state_may_hold_comes_back_with_its_types(tmp_path):
         "plain": [None, True, 3, -0.0, 1e-300, 2**70, 'text \u00e9 "quoted"'],
         "odd": [float("inf"), float("-inf"), float("nan")],
         "long": [[0.1 * i for i in range(99)], list(range(99)), [True] * 99, [2**63] * 99],
+        "rows": [
+            [[0.1, 0.2]] * 20,
+            [[1, 2]] * 20,
+            [[1, 0.5]] * 20,
+            [[1.0], [1.0, 2.0]] * 9,
+            [[]] * 20,
+        ],
         "nested": {"tuple": (1, (2.5, ())), 3: {"$dict": 1}, "": {}},
         "tensors": [torch.tensor(3), torch.empty(0, 2), channels_last, torch.randn(4, 4).t()],
         "kinds": [torch.ones(3, dtype=kind) for kind in (torch.bool, torch.bfloat16, torch.uint8)],
@@ -161,6 +168,21 @@ def test_all_that_a_state_may_hold_comes_back_with_its_types(tmp_path):
     assert [type(each) for each in found["plain"]] == [type(each) for each in value["plain"]]
     assert str(found["plain"][3]) == "-0.0"
     assert found["tensors"][2].stride() == channels_last.stride()
+
+
+def test_a_history_of_very_many_epochs_can_be_read_again(tmp_path):
+    learn = learner(tmp_path)
+    learn.fit(1)
+    learn.recorder.values, learn.recorder.iters = [[0.1, 0.2, 0.3]] * 210_000, [1] * 210_000
+    state_file.write(tmp_path / "file", learn.state_dict(), {})
+    found = dict(state_file.read(tmp_path / "file")["callbacks"])
+    assert found["Recorder"]["values"] == learn.recorder.values
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="more than 200,000 lists and dicts .* in a tensor"):
+        state_file.write(tmp_path / "file", {"seen": [(i,) for i in range(200_000)]}, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_has_no_place_in_a_state_is_named_with_where_it_stands():
