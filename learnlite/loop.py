@@ -64,9 +64,6 @@ class Loop(LoopState):
             self._span("train", "after_train"),
         ):
             self._run("before_train")
-            if self._saved is not None and self.progress.batches:
-                snapshot.restore(self, self._saved, extend=self._extend)  # these events have been
-            self._saved = None
             for batch in self._train_batches():
                 self._train_batch(batch)
                 self.progress.finish_batch()
@@ -257,8 +254,12 @@ class Loop(LoopState):
         dl, device = self.dls.train, self.dls.device
         in_order = _goes_in_order(dl)
         seed = mix(self.seed, _ORDER, progress.lifetime_epoch)
-        batches = _epoch_of(dl, seed, progress.lifetime_epoch, begun, device)
+        start = begun % progress.n_iter  # of a pass that is over nothing is read again
         try:
+            batches = _epoch_of(dl, seed, progress.lifetime_epoch, start, device)
+            if self._saved is not None and begun:  # the events before this, and reading, have been
+                snapshot.restore(self, self._saved, extend=self._extend)
+            self._saved = None
             for batch in itertools.islice(batches, progress.n_iter - begun):
                 if in_order:  # whoever read it, here or in a worker; `_seeded` sees to the others
                     seed_torch(mix(self._noise, progress.lifetime_batch), device)
@@ -328,7 +329,9 @@ def _epoch_of(dl: Any, seed: int, epoch: int, start: int, device: torch.device) 
         return dl.batches(epoch, start)
     seed_torch(seed)  # torch's loaders draw their order, and their workers' seeds, at the start
     seed_loader(dl, seed)
-    return itertools.islice(_seeded(iter(dl), seed, device), start, None)
+    batches = _seeded(iter(dl), seed, device)
+    next(itertools.islice(batches, start, start), None)  # it cannot begin in the middle
+    return batches
 
 
 def _seeded(batches: Iterator[Batch], seed: int, device: torch.device) -> Iterator[Batch]:

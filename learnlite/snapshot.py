@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from learnlite import checkpoint, optim
 from learnlite.data.loader import Loader
+from learnlite.data.stream import Stream
 from learnlite.dispatch import Callbacks
 from learnlite.events import Order
 from learnlite.progress import Progress
@@ -155,12 +156,7 @@ def _tell_differences(learn: LoopState, state: dict[str, Any]) -> None:
             f"the state is of torch {state['torch']} and goes on with {torch.__version__}: the "
             "bits may differ from those of one run"
         )
-    batches = state["progress"]["batches"]
-    if batches and not isinstance(learn.dls.train, EpochLoader):
-        learn.say(
-            f"a `{type(learn.dls.train).__name__}` cannot begin in the middle: it reads "
-            f"{batches} of its batches again to come to where it was"
-        )
+    _tell_of_foreign(learn, state["progress"])
     seeds = [dl.seed if isinstance(dl, Loader) else None for dl in learn.dls.loaders]
     if any(a != b for a, b in zip(seeds, state["loaders"], strict=False) if None not in (a, b)):
         learn.say(
@@ -174,6 +170,31 @@ def _tell_differences(learn: LoopState, state: dict[str, Any]) -> None:
             "the callbacks are not those of the saved fit, so the bits may not be those of one "
             "run:\n  " + "\n  ".join(faults),
             stacklevel=2,
+        )
+
+
+def _tell_of_foreign(learn: LoopState, saved: dict[str, Any]) -> None:
+    """Say what a loader that is not ours does to come to its place, and where it cannot."""
+    dl, batches = learn.dls.train, saved["batches"]
+    if isinstance(dl, EpochLoader):
+        return
+    begun = saved["past_epochs"] + saved["epochs"] > 0
+    source = dl.source if isinstance(dl, Stream) else dl
+    if isinstance(dl, Stream) and dl.goes_on:
+        learn.say(
+            "a `Stream` of a generator that runs already cannot be put where it was, so the bits "
+            "are no longer those of one run; give it the function that makes the generator"
+        )
+    elif 0 < batches < saved["n_iter"]:
+        learn.say(
+            f"a `{type(dl).__name__}` cannot begin in the middle: it reads "
+            f"{batches} of its batches again to come to where it was"
+        )
+    if begun and getattr(source, "persistent_workers", False):
+        learn.say(
+            "workers of torch that stay from epoch to epoch (`persistent_workers=True`) draw on "
+            "where the epoch before ended, and these are new: what they draw at random is no "
+            "longer that of one run"
         )
 
 

@@ -7,7 +7,7 @@ import torch
 from tiny import digits_loaders, net, silent
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from learnlite import (
     EMA,
@@ -27,6 +27,7 @@ from learnlite import (
     mse,
     on,
 )
+from learnlite.data import Stream
 
 LAST = Order.REPORT + 1
 
@@ -212,6 +213,84 @@ def test_torchs_loaders_go_on_in_the_same_order(workers):
         assert same(whole, fresh)
     for loader in made if workers else ():
         loader._iterator._shutdown_workers()  # left to the garbage collection, each takes 5 s
+
+
+class Noisy(Dataset):
+    """Draws from a generator of the user's own, or torch's."""
+
+    def __init__(self, generator=None):
+        self.generator = generator
+        self.read = 0
+
+    def __len__(self):
+        return 96
+
+    def __getitem__(self, i):
+        self.read += 1
+        return torch.rand(8, generator=self.generator) + i / 96, i % 4
+
+
+class Keeps(Callback):
+    def __init__(self, generator):
+        self.generator = generator
+
+    def state_dict(self):
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        self.generator.set_state(state["state"])
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 8])  # batches; 6 are an epoch
+def test_a_generator_that_the_data_draw_from_is_where_it_was_after_batches_were_read_again(n):
+    def made(seed):
+        draws = torch.Generator().manual_seed(seed)
+        dls = DataLoaders(DataLoader(Noisy(draws), 16, shuffle=True), device="cpu")
+        return learner(Keeps(draws), dls=dls, metrics=None, seed=seed)
+
+    whole = made(1)
+    state = states_of(whole, 2)[n]
+    fresh = made(9)
+    fresh.fit(2, resume=state)
+    assert same(whole, fresh)
+
+
+def test_of_a_pass_that_is_over_nothing_is_read_again():
+    def made():
+        return DataLoaders(DataLoader(Noisy(), 16, shuffle=True), device="cpu")
+
+    state = states_of(learner(dls=made(), metrics=None), 1)[-1]
+    fresh = learner(dls=made(), metrics=None, seed=9)
+    fresh.say = (said := []).append
+    fresh.fit(1, resume=state)
+    assert fresh.dls.train.dataset.read <= 16, "the first batch, to be looked at"
+    assert not said
+
+
+def test_what_cannot_be_put_where_it_was_is_told():
+    def batches():
+        while True:
+            yield torch.rand(16, 8), torch.arange(16) % 4
+
+    def told(train):
+        learn = learner(dls=DataLoaders(train(), device="cpu"), metrics=None)
+        state = states_of(learn, 2, "after_epoch")[0]
+        fresh = learner(dls=DataLoaders(train(), device="cpu"), metrics=None, seed=9)
+        fresh.say = (said := []).append
+        fresh.fit(2, resume=state)
+        for each in (learn, fresh):
+            if getattr(each.dls.train, "persistent_workers", False):
+                each.dls.train._iterator._shutdown_workers()
+        return " ".join(said)
+
+    assert "of a generator that runs already cannot be put where" in told(
+        lambda: Stream(batches(), 4)
+    )
+    assert not told(lambda: Stream(batches, 4))
+    assert "what they draw at random is no longer that of one run" in told(
+        lambda: DataLoader(Noisy(), 16, num_workers=1, persistent_workers=True)
+    )
+    assert not told(lambda: DataLoader(Noisy(), 16, num_workers=1))
 
 
 def test_other_callbacks_or_another_length_are_refused():

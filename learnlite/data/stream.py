@@ -48,22 +48,23 @@ class Stream:
         if self._ahead:
             return self._ahead[-1]
         for batch in self._begin():
-            if self._goes_on:
+            if self.goes_on:
                 self._ahead.append(batch)
             return batch
         raise ValueError(self._ended(0))
 
     @property
-    def _goes_on(self) -> bool:
+    def goes_on(self) -> bool:
+        """Whether the source is a generator that runs already, from epoch to epoch."""
         return isinstance(self.source, Iterator)
 
     def _begin(self) -> Iterator[Batch]:
-        if self._goes_on:
+        if self.goes_on:
             return cast(Iterator[Any], self.source)
         return iter(self.source() if callable(self.source) else self.source)
 
     def _ended(self, k: int) -> str:
-        if self._goes_on:
+        if self.goes_on:
             return (
                 f"the generator ended at batch {k} of the {self.n} of an epoch; it is read once "
                 "and goes on from epoch to epoch: give a function that makes it anew, "
