@@ -33,7 +33,7 @@ def executed(path: Path, folder: str | Path, *, answers: bool = False) -> Any:
         notebook.cells += [nbformat.v4.new_code_cell(code) for code in folded(notebook)]
     client = NotebookClient(
         notebook,
-        timeout=300,
+        timeout=1800 if path.parent.name == "recipes" else 300,  # seconds a cell
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},

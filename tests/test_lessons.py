@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-NOTEBOOKS = sorted(lessons.FOLDER.glob("*.ipynb"))
+NOTEBOOKS = sorted([*lessons.FOLDER.glob("*.ipynb"), *lessons.FOLDER.glob("recipes/*.ipynb")])
 LESSONS = [path for path in NOTEBOOKS if path.name[0].isdigit()]
 
 _LARGEST = 300_000  # bytes; people read them over the network
