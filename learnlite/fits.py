@@ -15,6 +15,7 @@ from learnlite.callbacks.lr_find import LRFinder, plot_lr_find, suggestions
 from learnlite.callbacks.record import Recorder
 from learnlite.callbacks.schedule import ParamScheduler
 from learnlite.callbacks.show import ProgressBar
+from learnlite.data.loader import Loader
 from learnlite.data.torch_loader import kept_generators
 from learnlite.events import CancelException, Order
 from learnlite.faults import survived
@@ -28,7 +29,7 @@ from learnlite.resuming import (
     state_to_resume,
 )
 from learnlite.seeds import kept_rng
-from learnlite.types import listify
+from learnlite.types import counted, listify
 
 
 class Fits(Optimizing):
@@ -312,8 +313,11 @@ class Fits(Optimizing):
         self.fit(n_epoch, wd=wd, cbs=cbs, start_epoch=start_epoch, resume=resume, extend=extend)
 
     def _arguments(self) -> dict[str, Any]:
-        """What the fit that begins was called with: the arguments, and the rates of its groups."""
-        found: dict[str, Any] = {"method": "fit"}
+        """What the fit that begins was called with: arguments, rates of its groups, loss, data."""
+        found: dict[str, Any] = {"method": "fit", "loss_func": _shown(self.loss_func)}
+        dl = self.dls.train
+        if isinstance(dl, Loader):
+            found["the training set"] = f"{counted(dl.n, 'item')} in batches of {dl.bs}"
         found |= {name: optim.get_hyper(self.opt, name) for name in self._own}
         for cb in self.callbacks:
             if isinstance(cb, ParamScheduler):
@@ -339,6 +343,12 @@ class Fits(Optimizing):
             finally:
                 with self._whole_steps.step:  # an interrupt waits until all is as it was
                     stack.close()
+
+
+def _shown(loss_func: Any) -> str:
+    """A loss as a message tells it; one that is a net of its own by its class."""
+    text = repr(loss_func)
+    return type(loss_func).__name__ if "\n" in text else text
 
 
 def length_of(dl: Any, which: str) -> int:

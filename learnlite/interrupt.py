@@ -77,7 +77,8 @@ class StopSignals:
     def _put_back(self) -> None:
         while self._before:
             signum, handler = self._before.popitem()
-            signal.signal(signum, handler)
+            if signal.getsignal(signum) == self._handle:  # else the user has set one meanwhile
+                signal.signal(signum, handler)
 
 
 def _is_free(signum: signal.Signals) -> bool:
@@ -128,7 +129,8 @@ class WholeSteps:
         self._depth -= 1
         if self._depth == 0 and self._installed:
             self._installed = False
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if signal.getsignal(signal.SIGINT) == self._handle:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.stepping and not self._came:

@@ -47,7 +47,7 @@ def capture(
         "progress": progress,
         "seed": learn.seed,
         "loaders": [dl.seed if isinstance(dl, Loader) else None for dl in learn.dls.loaders],
-        "shown": {name: repr(cb) for name, cb in named if cb.order < Order.RECORD},
+        "shown": _shown(learn),
         "optional": [name for name, cb in named if cb.optional],
         "callbacks": [(name, cb.state_dict()) for name, cb in named],
     }
@@ -163,14 +163,23 @@ def _tell_differences(learn: LoopState, state: dict[str, Any]) -> None:
             "the loaders were made with another seed than before, and go on with the saved one; if "
             "a set was split at random, make them with `seed=`, or the split is another"
         )
-    shown = {n: repr(cb) for n, cb in _named(learn.callbacks) if cb.order < Order.RECORD}
-    faults = _differences(state["shown"], shown)
+    shown, saved = _shown(learn), state["shown"]
+    faults = _differences(saved, shown)
+    there = ", ".join(name for name in saved if name in shown)
+    here = ", ".join(name for name in shown if name in saved)
+    if there != here:
+        faults.append(f"the order: {there} there, {here} here")
     if faults:
         warnings.warn(
             "the callbacks are not those of the saved fit, so the bits may not be those of one "
             "run:\n  " + "\n  ".join(faults),
             stacklevel=2,
         )
+
+
+def _shown(learn: LoopState) -> dict[str, str]:
+    """The callbacks that change training, in their order, as a message may tell them."""
+    return {name: repr(cb) for name, cb in _named(learn.callbacks) if cb.order < Order.RECORD}
 
 
 def _tell_of_foreign(learn: LoopState, saved: dict[str, Any]) -> None:
@@ -232,7 +241,8 @@ def _check_callbacks(callbacks: Callbacks, state: dict[str, Any]) -> None:
             f"here and not in the state: {', '.join(added)}" if added else "",
         ]
         raise ValueError(
-            f"the callbacks are not those of the saved fit; {'; '.join(filter(None, faults))}"
+            f"the callbacks are not those of the saved fit; {'; '.join(filter(None, faults))}; "
+            "give those that it had, or begin anew in another folder"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from going_on import AFTER_ALL, KilledError, at_batch, learner, result, same, until_done
-from tiny import net, silent
+from tiny import digits_loaders, net, silent
 from torch.utils.data import DataLoader, Dataset
 
 from learnlite import (
@@ -20,8 +20,10 @@ from learnlite import (
     DataLoaders,
     EarlyStopping,
     GradientAccumulation,
+    GradientClip,
     Learner,
     MixUp,
+    Order,
     OverfitBatch,
     SaveModel,
     on,
@@ -267,6 +269,29 @@ def test_other_arguments_are_refused_by_name_unless_extended(tmp_path):
     assert "the fit of 2 epochs goes on to 3" in " ".join(said)
     longer, _ = go_on(4, 0.02, extend=True)  # one that was over
     assert len(longer.recorder.values) == 4
+
+
+def test_other_data_and_another_loss_are_refused_though_the_epoch_is_as_long(tmp_path):
+    with pytest.raises(KilledError):
+        learner(tmp_path).fit(2, cbs=[Checkpoint("run", every=2), at_batch(3)])
+    told = "`the training set`: 192 items in batches of 32 there, 192 items in batches of 33 here"
+    with pytest.raises(ValueError, match=told):
+        learner(tmp_path, dls=digits_loaders(bs=33)).fit(2, cbs=Checkpoint("run"), resume=True)
+    with pytest.raises(ValueError, match=r"`loss_func`: CrossEntropyLossFlat.* there, MultiMargin"):
+        learner(tmp_path, loss_func=torch.nn.MultiMarginLoss()).fit(
+            2, cbs=Checkpoint("run"), resume=True
+        )
+
+
+def test_another_order_of_the_tricks_is_told(tmp_path):
+    def cbs():
+        return GradientClip(0.1), on(before_step=lambda learn: None, order=Order.OPTIM)
+
+    with pytest.raises(KilledError):
+        learner(tmp_path).fit(2, cbs=[*cbs(), Checkpoint("run", every=2), at_batch(8)])
+    first, second = cbs()
+    with pytest.warns(UserWarning, match="the order: .*GradientClip, on.* there, .*on, GradientC"):
+        learner(tmp_path).fit(2, cbs=[second, first, Checkpoint("run")], resume=True)
 
 
 def test_a_changed_or_missing_trick_is_told(tmp_path):

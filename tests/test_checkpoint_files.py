@@ -132,6 +132,16 @@ def test_a_folder_that_is_removed_in_the_midst_is_made_anew(tmp_path):
     assert same(result(again), result(learn))
 
 
+def test_a_process_that_changes_its_folder_writes_to_the_same_as_before(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    leave = on(after_epoch=lambda learn: monkeypatch.chdir(tmp_path / "elsewhere"))
+    learner(".").fit(2, cbs=[Checkpoint("run"), leave])
+    assert not list((tmp_path / "elsewhere").iterdir())
+    head = StateFolder(tmp_path / "run").kept()[-1].head
+    assert head["over"] and head["epochs"] == 2
+
+
 def test_a_second_fit_on_the_folder_is_refused(tmp_path, monkeypatch):
     def second(learn):
         learner(tmp_path).fit(1, cbs=Checkpoint("run"))

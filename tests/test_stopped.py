@@ -205,6 +205,30 @@ def test_a_handler_of_the_users_own_stays(tmp_path):
     assert came == [signal.SIGUSR1]
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("cbs", [(), (Checkpoint("run"),)])
+def test_a_handler_that_is_set_within_the_fit_stays_after_it(name, cbs, tmp_path):
+    def own(signum, frame):
+        pass
+
+    signum = getattr(signal, name)
+    before = signal.getsignal(signum)
+    try:
+        learner(tmp_path).fit(1, cbs=[on(before_fit=lambda _: signal.signal(signum, own)), *cbs])
+        assert signal.getsignal(signum) is own
+    finally:
+        signal.signal(signum, before)
+
+
+def test_a_signal_that_comes_with_the_end_of_the_fit_is_told_what_is_saved(tmp_path):
+    learn = learner(tmp_path)
+    learn.say = (said := []).append
+    end = on(after_fit=lambda learn: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Stopped):
+        learn.fit(1, cbs=[Checkpoint("run"), end])
+    assert "stopped by SIGTERM: the end after 1 of 1 epochs is saved in" in said[-1]
+
+
 def test_a_fit_in_another_thread_sets_no_handler(tmp_path):
     learn, found = learner(tmp_path), []
     look = on(before_batch=lambda learn: found.append(signal.getsignal(signal.SIGTERM)))

@@ -3,16 +3,14 @@
 import math
 import shutil
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable as Function
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from learnlite.callback import Callback
 from learnlite.data.locks import locked
@@ -98,7 +96,7 @@ class Checkpoint(Callback):
         self.comp: Comparison = comp
         self.background = background
         self._states: StateFolder | None = None
-        self._thread: threading.Thread | None = None
+        self._writing: Future[None] | None = None
         self._told = self._tried = self._owed = self.begins = False
         self._failure: str | None = None
         self._error: Exception | None = None
@@ -132,7 +130,7 @@ class Checkpoint(Callback):
     @contextmanager
     def opened(self) -> Generator[StateFolder]:
         """Hold the folder for a fit: nobody else writes to it, and what was half written goes."""
-        path = self.path
+        path = self.path.absolute()  # wherever the process goes meanwhile
         with ExitStack() as stack:
             self._try_to_write(path)
             self._lock(path, stack)
@@ -145,14 +143,14 @@ class Checkpoint(Callback):
             try:
                 yield states
             finally:
-                if self._thread is not None:
-                    self._thread.join()
-                self._thread = self._states = None
+                if self._writing is not None:
+                    self._writing.result()
+                self._writing = self._states = None
 
     def save_end(self) -> None:
         """Save the state of a fit that is over."""
         self._save()
-        self._finish_writing()
+        self._tell_stop()
 
     def _try_to_write(self, path: Path) -> None:
         """Find out before training whether a file can be written."""
@@ -209,7 +207,7 @@ class Checkpoint(Callback):
             return
         if not self._tried:
             self._tried = True
-            take_apart(self.learn.state_dict(copy=_itself))  # what cannot be saved is told now
+            take_apart(self.learn.state_dict(copy=lambda t: t))  # what cannot be saved is told now
         done = self.learn.train_iter + 1
         minutes = self._minutes
         if self.stops.came is not None:
@@ -313,7 +311,7 @@ class Checkpoint(Callback):
 
     def _save_soon(self) -> None:
         """Save now, or when the thread has written what came before."""
-        self._owed = self._thread is not None and self._thread.is_alive()
+        self._owed = self._writing is not None and not self._writing.done()
         if not self._owed:
             self._save()
 
@@ -327,8 +325,9 @@ class Checkpoint(Callback):
         head = head_of(state) | {"monitor": self.best, "value": value}
         copy.begun()
         if self.background:
-            self._thread = threading.Thread(target=self._write, args=(states, state, head, copy))
-            self._thread.start()
+            thread = ThreadPoolExecutor(1)
+            self._writing = thread.submit(self._write, states, state, head, copy)
+            thread.shutdown(wait=False)
         else:
             self._write(states, state, head, copy)
             self._tell()
@@ -359,9 +358,9 @@ class Checkpoint(Callback):
         return {kept.path for kept in stay} | ({best[0]} if best else set())
 
     def _finish_writing(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._writing is not None:
+            self._writing.result()  # an interrupt leaves this, and the thread as it is
+            self._writing = None
             self._tell()
 
     def _tell(self) -> None:
@@ -387,10 +386,6 @@ class Checkpoint(Callback):
             f"{cause.strerror or cause}; it needs {need / 1e6:,.1f} MB and {free} is free. "
             f"Training goes on; {left}"
         )
-
-
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 class _HeldError(Exception):
