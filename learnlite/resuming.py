@@ -144,15 +144,22 @@ def _newest(folder: StateFolder, device: Any) -> tuple[dict[str, Any] | None, Pa
 def _end_of(
     fit: int, run: str, folders: list[StateFolder], device: Any
 ) -> tuple[dict[str, Any], Path] | None:
-    """The end of an earlier fit of the run, if it is there and whole."""
+    """The end of an earlier fit of the run; None if it is not there, an error if it is damaged."""
+    damaged: list[str] = []
     for folder in folders:
         for kept in reversed(folder.kept()):
             head = kept.head
             if head.get("over") and head.get("fit") == fit and head.get("run") == run:
                 try:
                     return state_file.read(kept.path, device), kept.path
-                except FileError:
-                    continue
+                except FileError as error:
+                    damaged.append(str(error))
+    if damaged:
+        raise ValueError(
+            f"what this fit ended with is lost, though a later fit of the run is there: "
+            f"{'; '.join(damaged)}. Remove that file, and call the later fit alone, with "
+            "`resume=True`, to go on with it; or begin anew in another folder"
+        )
     return None
 
 

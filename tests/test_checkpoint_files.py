@@ -67,6 +67,32 @@ def test_a_torn_newest_file_is_told_and_the_one_before_it_gone_on_from(tmp_path)
     assert same(result(other), result(whole))
 
 
+def test_a_torn_end_of_an_earlier_fit_is_told_and_the_later_one_not_taken_for_it(tmp_path):
+    def run(n_fits, seed=0, *cbs):
+        learn = learner(tmp_path / "a", seed=seed)
+        for _ in range(n_fits):
+            learn.fit(1, cbs=[Checkpoint("run", every=2), *cbs], resume=True)
+        return learn
+
+    with pytest.raises(KilledError):
+        run(2, 0, at_batch(9))
+    end = next(
+        kept.path for kept in StateFolder(tmp_path / "a" / "run").kept() if kept.head["over"]
+    )
+    torn = bytearray(end.read_bytes())
+    torn[-1] ^= 1
+    end.write_bytes(torn)
+    with pytest.raises(
+        ValueError, match="what this fit ended with is lost, .* its checksum differs"
+    ):
+        run(2, 5)
+    end.unlink()
+    whole = learner(tmp_path / "b")
+    whole.fit(1)
+    whole.fit(1)
+    assert same(result(run(1, 5)), result(whole)), "the later fit, called alone"
+
+
 def test_where_none_is_whole_nothing_begins(tmp_path):
     learner(tmp_path).fit(1, cbs=Checkpoint("run"))
     for path in StateFolder(tmp_path / "run").files():
