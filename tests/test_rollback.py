@@ -7,6 +7,7 @@ import torch
 from tiny import digits_loaders, net, silent
 
 from learnlite import EMA, SGD, GradientAccumulation, Learner, RollBack, on
+from learnlite.nested import take_apart
 
 N = 6  # batches an epoch
 
@@ -137,6 +138,17 @@ def test_a_fit_that_is_resumed_turns_back_as_the_whole_one_did(at):
     assert same(whole.model.state_dict(), fresh.model.state_dict())
     assert whole.recorder.lrs == fresh.recorder.lrs
     assert whole.recorder.losses == fresh.recorder.losses
+
+
+def test_a_state_has_few_tensors_however_many_batches_are_pending():
+    back, sizes = RollBack(every=1000), []
+
+    def count(learn):
+        if learn.training:
+            sizes.append(len(take_apart(back.state_dict()["pending"])[1]))
+
+    learner(back).fit(6, cbs=on(after_batch=count, order=1000))
+    assert sizes[0] == 2 and max(sizes) <= 5
 
 
 def test_buffers_that_are_infinite_for_good_are_no_fault():

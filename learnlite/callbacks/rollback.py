@@ -107,6 +107,24 @@ class RollBack(Callback):
         if self.pending:
             self._look()
 
+    # What a checkpoint keeps
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is pending as a few columns: a tensor for each batch would be very many."""
+        state = super().state_dict()
+        if state.get("pending"):
+            epochs, batches, lrs, losses, norms = map(list, zip(*self.pending, strict=True))
+            tensors = torch.stack(losses), torch.stack(norms)
+            state["pending"] = [epochs, batches, lrs, *tensors]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        if state.get("pending"):
+            columns = [c.unbind() if isinstance(c, Tensor) else c for c in state["pending"]]
+            state = state | {"pending": [list(row) for row in zip(*columns, strict=True)]}
+        super().load_state_dict(state)
+
     # The rates
 
     def _lower(self) -> None:
