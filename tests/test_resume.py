@@ -293,6 +293,15 @@ def test_what_cannot_be_put_where_it_was_is_told():
     assert not told(lambda: DataLoader(Noisy(), 16, num_workers=1))
 
 
+def test_other_metrics_are_refused_in_the_midst_of_a_pass_that_they_measure():
+    def made(*metrics):
+        return learner(Recorder(train_metrics=True), metrics=list(metrics))
+
+    state = states_of(made(accuracy))[3]
+    with pytest.raises(ValueError, match="sums of 1 metric of the running pass, there are 2"):
+        made(accuracy, error_rate).fit(3, resume=state)
+
+
 def test_other_callbacks_or_another_length_are_refused():
     state = states_of(learner())[3]
     with pytest.raises(ValueError, match="here and not in the state: EMA"):

@@ -180,9 +180,8 @@ class Recorder(Callback):
         """Take back what `state_dict` gave."""
         if not state:
             return
-        self.metric_names = state["names"]
+        self.metric_names, self._epochs = state["names"], state["epochs"]
         self.values, self.iters = state["values"], state["iters"]
-        self._epochs = state["epochs"]
         self.seconds = [float("nan")] * len(self.values)  # of another process, and no two are alike
         for name, values in state["hypers"].items():
             self.hypers.setdefault(name, [])[:] = values  # in place: each has its reader
@@ -191,7 +190,13 @@ class Recorder(Callback):
         self._smoothed, self._smooth = Smoothed(self.beta), []
         if state["train"]:
             self._train_loss.load_state_dict(state["train"]["loss"])
-            for metric, kept in zip(self.learn.metrics, state["train"]["metrics"], strict=True):
+            metrics, sums = self.learn.metrics, state["train"]["metrics"]
+            if len(metrics) != len(sums):
+                told = (
+                    f"{counted(len(sums), 'metric')} of the running pass, there are {len(metrics)}"
+                )
+                raise ValueError(f"the state has the sums of {told}; give the same `metrics`")
+            for metric, kept in zip(metrics, sums, strict=True):
                 metric.load_state_dict(kept)
 
     def _train_sums(self) -> dict[str, Any]:
