@@ -300,7 +300,7 @@ def test_the_doctor_tells_versions_device_precision_cores_and_extras():
     assert torch.__version__.split("+")[0] in line_of("torch", lines)
     assert line_of("fp32", lines).split()[1] == "yes"
     assert line_of("bf16", lines) and line_of("fp16", lines)
-    assert f"{os.cpu_count()} CPU cores" in done.stdout and "threads" in done.stdout
+    assert f"{os.cpu_count()} CPU core" in done.stdout and " thread" in done.stdout
     assert "extras" in lines
 
 

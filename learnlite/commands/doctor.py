@@ -20,6 +20,7 @@ import torch
 
 import learnlite
 from learnlite.data import default_device
+from learnlite.types import counted
 
 _TRY_SECONDS = 120  # for the imports of one process; a cold disk is slow
 
@@ -259,7 +260,8 @@ def _machine() -> Iterator[str]:
     cores = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     allowed = "" if usable == cores else f", {usable} of them for this process"
-    yield f"  {cores} CPU cores{allowed}; torch computes with {torch.get_num_threads()} threads"
+    threads = counted(torch.get_num_threads(), "thread")
+    yield f"  {counted(cores, 'CPU core')}{allowed}; torch computes with {threads}"
 
 
 def _device_name(device: torch.device) -> str:

@@ -255,7 +255,7 @@ def _unreached(reason: Any) -> Exception:
     if isinstance(reason, ssl.SSLCertVerificationError):
         return DownloadError(f"the server cannot prove who it is ({reason.verify_message})")
     if isinstance(reason, socket.gaierror):
-        return DownloadError("its host is not known: is there a connection to the internet?")
+        return DownloadError("its host was not found, as without a connection to the internet")
     if isinstance(reason, ConnectionRefusedError):
         return DownloadError("the server refused the connection")
     if isinstance(reason, OSError | http.client.HTTPException):

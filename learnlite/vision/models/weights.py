@@ -108,7 +108,9 @@ def fetched(url: str) -> Path:
     try:
         return download_url(url, path, check=Check(sha256=known[1] if known else ""), retries=2)
     except DownloadError as error:
-        raise DownloadError(f"{error}, or start without them: `pretrained=False`") from error
+        raise DownloadError(
+            f"{error}, or start without them: `pretrained=False`, in a shell `--scratch`"
+        ) from error
 
 
 def read_weights(path: Path) -> State:
