@@ -12,6 +12,7 @@ from torch import Tensor
 from learnlite.data import DataLoaders
 from learnlite.data.single import row_of
 from learnlite.data.wording import did_you_mean, quoted
+from learnlite.types import is_number
 
 _SHOWN = 10  # rows
 _WIDTH = 40  # letters of a cell
@@ -180,15 +181,7 @@ def harmless(value: Any) -> Any:
     """
     if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@", "|")):
         return f"'{value}" if isinstance(value, str) and value[:1] in ("\t", "\r", "\n") else value
-    return value if _is_number(value) else f"'{value}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return value if is_number(value) else f"'{value}"
 
 
 def _cell(value: Any) -> Any:

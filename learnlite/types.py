@@ -68,6 +68,19 @@ def check_number(name: str, value: object, *, whole: bool = False) -> None:
         raise TypeError(f"`{name}` must be {kind}, got {value!r}")
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is one number, as Python writes them.
+
+    >>> is_number("-1e3"), is_number("12 cats")
+    (True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def counted(n: int, word: str) -> str:
     """So many things, for a message.
 

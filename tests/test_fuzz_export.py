@@ -22,7 +22,7 @@ from learnlite.vision import (
     imagenet_stats,
 )
 
-SECONDS = 2.0
+SECONDS = 2.0  # of the processor: a file that keeps it busy is an attack, too
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 2, 7, 1 << 31, 1 << 63, 10**30, 0.5, -0.0, 1e308, "", "RGB"),
     *("os.system", "eval", "x" * 5000, "\x1b[2J", "../..", "16", "none", "Resize", "registered"),
@@ -122,14 +122,14 @@ def changed_tensors(tensors: dict[str, Tensor], draw: random.Random) -> dict[str
 
 def check(path: Path, what: str) -> bool:
     """Whether a file loads; anything but a FileError in a sentence fails the test."""
-    start, said = time.perf_counter(), None
+    start, said = time.process_time(), None
     try:
         load_learner(path)
     except FileError as error:
         said = str(error)
     except Exception as error:
         raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
-    assert time.perf_counter() - start < SECONDS, what
+    assert time.process_time() - start < SECONDS, what
     assert said is None or (len(said) < 3000 and "\x1b" not in said), what
     return said is None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from learnlite.commands.given import RefusedError
-from learnlite.types import counted
+from learnlite.types import counted, is_number
 
 LAYOUT = (
     "a csv has the file in its first column, counted from the folder of the csv, and the label in "
@@ -120,7 +120,7 @@ def target_of(labels: Sequence[str]) -> Any:
     """
     from learnlite.vision import CategoryBlock, RegressionBlock
 
-    numbers = all(map(_is_number, labels)) and any("." in label for label in labels)
+    numbers = all(map(is_number, labels)) and any("." in label for label in labels)
     return RegressionBlock() if numbers else CategoryBlock()
 
 
@@ -137,14 +137,6 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         raise RefusedError(f"`{path}` is no csv, for it is no text in utf-8; {LAYOUT}") from error
     except csv.Error as error:
         raise RefusedError(f"`{path}` is no csv: {error}; {LAYOUT}") from error
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _short(text: str) -> str:
